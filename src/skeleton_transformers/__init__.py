@@ -1,0 +1,74 @@
+"""Pretrained encoders of human skeleton sequences.
+
+Importing the package registers its models with the Auto classes of `transformers`. Everything else is loaded on first
+use, so that the import itself costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import _registration
+from ._version import __version__
+
+
+# Public name -> module that defines it. A new family adds its names here.
+_PUBLIC = {
+    "AutoModelForActionRecognition": "models.auto",
+    "HiTRSConfig": "models.hitrs.configuration_hitrs",
+    "HiTRSForActionRecognition": "models.hitrs.modeling_hitrs",
+    "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
+    "HiTRSModel": "models.hitrs.modeling_hitrs",
+    "SkeletonAugmentation": "data.augmentation",
+    "SkeletonFeatureExtractor": "feature_extraction_skeleton",
+    "SkeletonLayout": "skeletons",
+    "SkeletonSample": "data.storage",
+    "SkeletonStore": "data.storage",
+    "SkeletonStoreWriter": "data.storage",
+    "convert_layout": "skeletons",
+    "get_layout": "skeletons",
+    "list_layouts": "skeletons",
+    "register_layout": "skeletons",
+}
+
+if TYPE_CHECKING:
+    from .data.augmentation import SkeletonAugmentation
+    from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
+    from .feature_extraction_skeleton import SkeletonFeatureExtractor
+    from .models.auto import AutoModelForActionRecognition
+    from .models.hitrs.configuration_hitrs import HiTRSConfig
+    from .models.hitrs.modeling_hitrs import HiTRSForActionRecognition, HiTRSForPreTraining, HiTRSModel
+    from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
+
+
+_registration.install()
+
+__all__ = [
+    "AutoModelForActionRecognition",
+    "HiTRSConfig",
+    "HiTRSForActionRecognition",
+    "HiTRSForPreTraining",
+    "HiTRSModel",
+    "SkeletonAugmentation",
+    "SkeletonFeatureExtractor",
+    "SkeletonLayout",
+    "SkeletonSample",
+    "SkeletonStore",
+    "SkeletonStoreWriter",
+    "__version__",
+    "convert_layout",
+    "get_layout",
+    "list_layouts",
+    "register_layout",
+]

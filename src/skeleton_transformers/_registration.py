@@ -1,0 +1,84 @@
+"""Registration with the Auto classes of `transformers`, at no cost to `import skeleton_transformers`.
+
+Registering needs our classes, and those need the modelling code of `transformers` (seconds). So each registration waits
+until the Auto module it belongs to is imported: `AutoConfig`, `AutoFeatureExtractor` and the `AutoModel*` classes live in
+three modules, and nobody can use them without importing those.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+
+def _register_configurations() -> None:
+    from transformers import AutoConfig
+
+    from .models.families import FAMILIES
+
+    for family in FAMILIES.values():
+        AutoConfig.register(family.model_type, family.load("configuration"), exist_ok=True)
+
+
+def _register_feature_extractors() -> None:
+    from transformers import AutoFeatureExtractor
+
+    from .feature_extraction_skeleton import SkeletonFeatureExtractor
+    from .models.families import FAMILIES
+
+    for family in FAMILIES.values():
+        AutoFeatureExtractor.register(family.load("configuration"), SkeletonFeatureExtractor, exist_ok=True)
+
+
+def _register_models() -> None:
+    from .models.auto import register_models
+
+    register_models()
+
+
+_REGISTRATIONS: dict[str, Callable[[], None]] = {
+    "transformers.models.auto.configuration_auto": _register_configurations,
+    "transformers.models.auto.feature_extraction_auto": _register_feature_extractors,
+    "transformers.models.auto.modeling_auto": _register_models,
+}
+
+
+class _LoaderThatRegisters(importlib.abc.Loader):
+    """Loads a module with its own loader, then runs our registration for it."""
+
+    def __init__(self, loader: importlib.abc.Loader, register: Callable[[], None]):
+        self.loader = loader
+        self.register = register
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+        # From here on the module is its loader's alone: tools that inspect it see nothing of ours.
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.register()
+
+
+class _AutoModuleFinder(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
+        if fullname not in _REGISTRATIONS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _LoaderThatRegisters(spec.loader, _REGISTRATIONS[fullname])
+        return spec
+
+
+def install() -> None:
+    """Register now what can be registered now, and the rest when its Auto module is imported."""
+    if any(isinstance(finder, _AutoModuleFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _AutoModuleFinder())
+    for name, register in _REGISTRATIONS.items():
+        if name in sys.modules:
+            register()

@@ -1,0 +1,40 @@
+"""Auto classes: the model of whatever family a checkpoint belongs to.
+
+`transformers` has no Auto class for skeletons. Each task therefore has one of ours (`AutoModelForActionRecognition`), and is
+registered in the fitting one of `transformers`, too (`AutoModelForVideoClassification`), which its pipelines use.
+"""
+
+from collections import OrderedDict
+
+from transformers import AutoModel, AutoModelForPreTraining, AutoModelForVideoClassification
+from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from .families import FAMILIES
+
+
+class AutoModelForActionRecognition(_BaseAutoModelClass):
+    """Loads the action recognition model of whatever family a checkpoint belongs to."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+_AUTO_CLASSES = {
+    "encoder": (AutoModel,),
+    "pretraining": (AutoModelForPreTraining,),
+    "action_recognition": (AutoModelForActionRecognition, AutoModelForVideoClassification),
+}
+
+
+def register_models() -> None:
+    """Register every model class of the package in every Auto class that fits it."""
+    for family in FAMILIES.values():
+        configuration = family.load("configuration")
+        for role, auto_classes in _AUTO_CLASSES.items():
+            model = family.load(role)
+            if model is not None:
+                for auto_class in auto_classes:
+                    auto_class.register(configuration, model, exist_ok=True)
+
+
+__all__ = ["AutoModelForActionRecognition", "register_models"]

@@ -1,0 +1,44 @@
+"""The families of models. A new family adds one line here and one folder beside this file."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models: its folder under `models/` (the model type) and the names of its classes."""
+
+    model_type: str
+    configuration: str
+    encoder: str
+    pretraining: str | None = None
+    action_recognition: str | None = None
+
+    def load(self, role: str) -> Any:
+        """Class of this family for a role (a field of this dataclass), or None where it has none."""
+        name = getattr(self, role)
+        if name is None:
+            return None
+        prefix = "configuration" if role == "configuration" else "modeling"
+        return getattr(importlib.import_module(f".{self.model_type}.{prefix}_{self.model_type}", __package__), name)
+
+
+FAMILIES = {
+    family.model_type: family
+    for family in (Family("hitrs", "HiTRSConfig", "HiTRSModel", "HiTRSForPreTraining", "HiTRSForActionRecognition"),)
+}
+
+
+def get_family(model_type: str) -> Family:
+    """The family of a `model_type`.
+
+    Raises:
+        ValueError: no family has that name.
+    """
+    if model_type not in FAMILIES:
+        raise ValueError(f"There is no model family {model_type!r}; known families: {', '.join(FAMILIES)}.")
+    return FAMILIES[model_type]
+
+
+__all__ = ["FAMILIES", "Family", "get_family"]
