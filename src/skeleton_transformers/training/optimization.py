@@ -1,0 +1,139 @@
+"""Parameter groups and learning-rate schedules of the published recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+# Parameters that are no weights of a layer, by the names that all our models use for them.
+NO_DECAY_NAMES = frozenset({"bias", "position_embeddings", "cls_token"})
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Splits the trainable parameters into those with and those without weight decay.
+
+    Not decayed are all biases, everything that belongs to a LayerNorm, position embeddings and cls tokens, as in the
+    pre-training of Hi-TRS (Chen et al., ECCV 2022, released code).
+
+    Args:
+        model: network; parameters that do not require a gradient are left out.
+        weight_decay: decay of the first group.
+
+    Returns:
+        two groups for an optimizer, `[decayed, not decayed]`, in the order of `model.named_parameters()`.
+    """
+    norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    decayed, kept = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            free = id(parameter) in norms or name.rpartition(".")[2] in NO_DECAY_NAMES
+            (kept if free else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def pretraining_factor(step: int, warmup_steps: int, total_steps: int, final_factor: float) -> float:
+    """Factor on the peak learning rate at an optimiser step: linear up from 0, then linear down.
+
+    Args:
+        step: optimiser step, 0 for the first one (whose rate is 0 when there is a warm-up).
+        warmup_steps: step at which the factor is 1.
+        total_steps: step at which the factor is `final_factor`; it stays there.
+        final_factor: final rate / peak rate. Hi-TRS: 2e-6 / 4e-4 after 50,000 steps with 1000 steps of warm-up.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    if step >= total_steps:
+        return final_factor
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return 1.0 + (final_factor - 1.0) * progress
+
+
+def finetuning_factor(epoch: int) -> float:
+    """Factor in epoch 1, 2, ... of fine-tuning: 1 up to epoch 20, then halved every 10 epochs, never below 0.0025."""
+    return max(0.5 ** max(0, math.ceil((epoch - 20) / 10)), 0.0025)
+
+
+def from_scratch_factor(epoch: int) -> float:
+    """Factor in epoch 1, 2, ... of training from scratch: 1 to epoch 30, .5 to 40, .25 to 50, .125 to 55, .0125 after."""
+    for last_epoch, factor in ((30, 1.0), (40, 0.5), (50, 0.25), (55, 0.125)):
+        if epoch <= last_epoch:
+            return factor
+    return 0.0125
+
+
+def linear_probe_factor(epoch: int) -> float:
+    """Factor in epoch 1, 2, ... of a linear probe: 1 up to epoch 100, then halved every 10 epochs, never below 0.01."""
+    return max(0.5 ** max(0, math.ceil((epoch - 100) / 10)), 0.01)
+
+
+EPOCH_FACTORS: dict[str, Callable[[int], float]] = {
+    "finetune": finetuning_factor,
+    "scratch": from_scratch_factor,
+    "linear": linear_probe_factor,
+}
+
+
+def pretraining_schedule(
+    optimizer: Optimizer, learning_rate: float, warmup_steps: int, total_steps: int, final_learning_rate: float
+) -> LambdaLR:
+    """Schedule of Hi-TRS pre-training, to be stepped once per optimiser step (see [`pretraining_factor`]).
+
+    Args:
+        optimizer: its groups have `lr=learning_rate`.
+        learning_rate: peak rate, reached after `warmup_steps`.
+        warmup_steps: steps of linear warm-up from 0.
+        total_steps: length of the run in optimiser steps, more than `warmup_steps`.
+        final_learning_rate: rate at `total_steps`.
+    """
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(f"warmup_steps={warmup_steps} must be at least 0 and less than total_steps={total_steps}")
+    return LambdaLR(
+        optimizer,
+        partial(
+            pretraining_factor,
+            warmup_steps=warmup_steps,
+            total_steps=total_steps,
+            final_factor=final_learning_rate / learning_rate,
+        ),
+    )
+
+
+def finetuning_schedule(optimizer: Optimizer, mode: str = "finetune", steps_per_epoch: int = 1) -> LambdaLR:
+    """Schedule of Hi-TRS recognition training: a factor per epoch.
+
+    Args:
+        optimizer: its groups have the peak rate (4e-4; 0.01 for the linear probe).
+        mode: `"finetune"`, `"scratch"` or `"linear"`.
+        steps_per_epoch: how often `step()` is called in one epoch; 1 when it is called at the end of every epoch.
+    """
+    if mode not in EPOCH_FACTORS:
+        raise ValueError(f"mode {mode!r} is not known; choose from {', '.join(EPOCH_FACTORS)}")
+    if steps_per_epoch < 1:
+        raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
+    factor = EPOCH_FACTORS[mode]
+    return LambdaLR(optimizer, lambda step: factor(step // steps_per_epoch + 1))
+
+
+__all__ = [
+    "EPOCH_FACTORS",
+    "NO_DECAY_NAMES",
+    "finetuning_factor",
+    "finetuning_schedule",
+    "from_scratch_factor",
+    "linear_probe_factor",
+    "parameter_groups",
+    "pretraining_factor",
+    "pretraining_schedule",
+]
