@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from skeleton_transformers.data.storage import SkeletonStore
-from skeleton_transformers.feature_extraction_skeleton import SkeletonFeatureExtractor
+from .storage import SkeletonStore
+from ..feature_extraction_skeleton import SkeletonFeatureExtractor
 
 
 logger = logging.getLogger(__name__)

@@ -30,8 +30,8 @@ import yaml
 
 
 if TYPE_CHECKING:
-    from skeleton_transformers.feature_extraction_skeleton import SkeletonFeatureExtractor
-    from skeleton_transformers.skeletons import SkeletonLayout
+    from ..feature_extraction_skeleton import SkeletonFeatureExtractor
+    from ..skeletons import SkeletonLayout
 
 
 RecipeT = TypeVar("RecipeT")
@@ -163,12 +163,9 @@ def build_model_config(section: ModelSection, layout: SkeletonLayout, num_channe
         fields: further config fields, for example `id2label`; the recipe's `overrides` win.
     """
     # The import is late because models need torch, which reading a recipe does not.
-    from skeleton_transformers.models.hitrs.configuration_hitrs import HiTRSConfig
+    from ..models.families import get_family
 
-    families = {"hitrs": HiTRSConfig}
-    if section.family not in families:
-        raise RecipeError(f"model.family {section.family!r} is not known; choose from {', '.join(sorted(families))}")
-    config_class = families[section.family]
+    config_class = get_family(section.family).load("configuration")
     known = {name for base in config_class.__mro__ for name in getattr(base, "__annotations__", {})}
     check_keys(section.overrides, known, "recipe", "model.overrides")
     fields = {"layout": layout_reference(layout), "num_channels": num_channels, **fields, **section.overrides}
@@ -186,8 +183,8 @@ def build_feature_extractor(
         RecipeError: `features` has a key that is no argument of the extractor, or the saved extractor is for joints
             other than those of the recordings.
     """
-    from skeleton_transformers.feature_extraction_skeleton import SkeletonFeatureExtractor
-    from skeleton_transformers.skeletons import get_layout
+    from ..feature_extraction_skeleton import SkeletonFeatureExtractor
+    from ..skeletons import get_layout
 
     parameters = inspect.signature(SkeletonFeatureExtractor.__init__).parameters.values()
     known = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
@@ -206,7 +203,7 @@ def build_feature_extractor(
 
 def layout_reference(layout: SkeletonLayout) -> str | dict[str, Any]:
     """What a config stores of a layout: the name where a name says everything, the whole layout where it is custom."""
-    from skeleton_transformers.skeletons import get_layout
+    from ..skeletons import get_layout
 
     try:
         known = get_layout(layout.name) == layout
