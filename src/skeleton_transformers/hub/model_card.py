@@ -1,0 +1,221 @@
+"""Model cards: the README.md beside saved weights, with the metadata that the Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..skeletons import SkeletonLayout
+
+
+TEMPLATE = Path(__file__).with_name("model_card_template.md")
+
+HITRS_CITATION = """@inproceedings{chen2022hitrs,
+  title     = {Hierarchically Self-Supervised Transformer for Human Skeleton Representation Learning},
+  author    = {Chen, Yuxiao and Zhao, Long and Yuan, Jianbo and Tian, Yu and Xia, Zhaoyang and Geng, Shijie and Han, Ligong and Metaxas, Dimitris N.},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2022}
+}"""
+
+DEFAULT_LIMITATIONS = (
+    "The model has learned from recordings of the kind named above: other sensors, other joint layouts, other viewpoints or "
+    "other people may lower its accuracy, so measure it on your own recordings before you rely on it. It judges movements, "
+    "not intentions, and is not made for identifying or assessing people."
+)
+
+# What a task is called on the Hub, and the example that the card shows. `{model}` is where the model is.
+_TASKS: dict[str, tuple[str | None, str]] = {
+    "action-recognition": (
+        "video-classification",
+        """import numpy as np
+import torch
+
+from skeleton_transformers import AutoModelForActionRecognition, SkeletonFeatureExtractor
+
+extractor = SkeletonFeatureExtractor.from_pretrained("{model}")
+model = AutoModelForActionRecognition.from_pretrained("{model}")
+
+recordings = [np.random.default_rng(0).normal(size=(40, {joints}, {channels})).astype("float32")]
+inputs = extractor(recordings, return_tensors="pt")
+with torch.no_grad():
+    probabilities = model(**inputs).logits.softmax(-1)
+best = int(probabilities[0].argmax())
+print(model.config.id2label[best], float(probabilities[0, best]))""",
+    ),
+    "feature-extraction": (
+        "feature-extraction",
+        """import numpy as np
+import torch
+from transformers import AutoModel
+
+from skeleton_transformers import SkeletonFeatureExtractor
+
+extractor = SkeletonFeatureExtractor.from_pretrained("{model}")
+encoder = AutoModel.from_pretrained("{model}")
+
+recordings = [np.random.default_rng(0).normal(size=(40, {joints}, {channels})).astype("float32")]
+inputs = extractor(recordings, return_tensors="pt")
+with torch.no_grad():
+    features = encoder(**inputs).pooler_output
+print(features.shape)""",
+    ),
+}
+
+_SHOWN_PROVENANCE = (
+    "seed",
+    "label_fraction",
+    "label_sampling",
+    "num_train_samples",
+    "num_eval_samples",
+    "num_samples",
+    "data_checksum",
+    "git_commit",
+    "device",
+    "num_processes",
+    "wall_time_seconds",
+)
+
+
+def write_model_card(
+    folder: str | Path,
+    *,
+    model_name: str,
+    model_summary: str,
+    layout: SkeletonLayout,
+    preprocessing: Mapping[str, Any],
+    training_data: str,
+    recipe: str | Mapping[str, Any] | None = None,
+    results: Mapping[str, float] | None = None,
+    task: str = "action-recognition",
+    dataset_name: str = "recordings",
+    dataset_split: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    citation: str = HITRS_CITATION,
+    license: str = "apache-2.0",
+    tags: tuple[str, ...] = (),
+    base_model: str | None = None,
+    repo_id: str | None = None,
+    limitations: str = DEFAULT_LIMITATIONS,
+) -> Path:
+    """Write `README.md` into the folder of a saved model.
+
+    Args:
+        folder: Folder made by `save_pretrained`.
+        model_name: Title of the card and name in its metadata.
+        model_summary: One or two sentences: what the model is and does.
+        layout: Joint layout of its inputs.
+        preprocessing: Fields of the feature extractor (`extractor.to_dict()`); its layout and internals are left out.
+        training_data: What it was trained on, as the end of the sentence "Data: ...".
+        recipe: The recipe as YAML text or as a mapping.
+        results: Name of the measure -> value; values in [0, 1] are printed in percent and enter the model index.
+        task: `"action-recognition"` or `"feature-extraction"` (encoders and pre-trained models).
+        dataset_name: Data set of the results.
+        dataset_split: Split and part of the results.
+        provenance: Seed, versions, commit, checksum, ... as in `results.json`.
+        citation: BibTeX of the method.
+        license: Licence identifier of the Hub.
+        tags: Tags besides the usual ones.
+        base_model: What the weights started from; enters the metadata only when it is a Hub id.
+        repo_id: Hub id that the example shall load; default the folder itself.
+        limitations: What the reader must know before using the model.
+
+    Returns:
+        Path of the card.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder of a saved model; call save_pretrained first")
+    if task not in _TASKS:
+        raise ValueError(f"task must be one of {', '.join(_TASKS)}, got {task!r}")
+    pipeline_tag, code = _TASKS[task]
+    results = dict(results or {})
+    eval_results = [
+        EvalResult(
+            task_type=pipeline_tag or task,
+            task_name=task.replace("-", " "),
+            dataset_type=dataset_name.lower().replace(" ", "-"),
+            dataset_name=dataset_name,
+            dataset_split=dataset_split,
+            metric_type=name.lower().replace("-", "").replace(" ", "_"),
+            metric_name=name,
+            metric_value=round(float(value), 5),
+        )
+        for name, value in results.items()
+    ]
+    data = ModelCardData(
+        model_name=model_name,
+        library_name="skeleton_transformers",
+        pipeline_tag=pipeline_tag,
+        license=license,
+        tags=["skeleton", "human-motion", task, layout.name, *tags],
+        base_model=base_model if base_model is not None and _is_hub_id(base_model) else None,
+        eval_results=eval_results or None,
+    )
+    shown = [
+        (name, _in_one_line(value))
+        for name, value in preprocessing.items()
+        if name not in ("layout", "feature_extractor_type") and not name.startswith("_")
+    ]
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        model_name=model_name,
+        model_summary=model_summary,
+        code=code.format(
+            model=repo_id or folder.as_posix(), joints=layout.num_joints, channels=preprocessing.get("num_channels", 3)
+        ),
+        layout_name=layout.name,
+        num_joints=layout.num_joints,
+        joints=", ".join(layout.joints),
+        preprocessing=shown,
+        training_data=training_data,
+        base_model=base_model,
+        recipe=_as_yaml(recipe),
+        results=[(name, _as_percent(value)) for name, value in results.items()],
+        dataset_name=dataset_name,
+        dataset_split=dataset_split,
+        provenance=_provenance_rows(provenance or {}),
+        limitations=limitations,
+        citation=citation,
+    )
+    path = folder / "README.md"
+    path.write_text(str(card), encoding="utf-8")
+    return path
+
+
+def _is_hub_id(name: str) -> bool:
+    # A folder on somebody's disk says nothing to others, and the Hub refuses it as metadata.
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+
+
+def _as_percent(value: float) -> str:
+    return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:g}"
+
+
+def _as_yaml(recipe: str | Mapping[str, Any] | None) -> str:
+    if recipe is None:
+        return "# not recorded"
+    return recipe.strip() if isinstance(recipe, str) else yaml.safe_dump(dict(recipe), sort_keys=False).strip()
+
+
+def _in_one_line(value: Any) -> str:
+    return str(value).replace("\n", " ").replace("|", "\\|")
+
+
+def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        (name.replace("_", " "), _in_one_line(provenance[name]))
+        for name in _SHOWN_PROVENANCE
+        if provenance.get(name) is not None
+    ]
+    versions = provenance.get("versions") or {}
+    if versions:
+        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    return rows
+
+
+__all__ = ["DEFAULT_LIMITATIONS", "HITRS_CITATION", "write_model_card"]
