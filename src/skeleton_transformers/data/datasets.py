@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from .storage import SkeletonStore
-from ..feature_extraction_skeleton import SkeletonFeatureExtractor
+
+
+if TYPE_CHECKING:
+    from ..feature_extraction_skeleton import SkeletonFeatureExtractor
 
 
 logger = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ class HiTRSPreTrainingCollator:
         clip_length: frames in one clip, at least 3.
         clip_stride: frames between two clips.
         clip_dilation: frames between neighbours in a clip.
-        mask_probability: share of the joints to select, in (0, 1).
+        mask_probability: share of the joints to select, in [0, 1).
         mask_replacement: what 80 % of the selected joints become: `"ones"` is (1, 1, 1) as in the released code;
             the paper says "randomly generated": `"uniform"` draws each channel between its smallest and largest value
             in the sequence, `"normal"` with its mean and standard deviation in the sequence.
@@ -55,8 +55,8 @@ class HiTRSPreTrainingCollator:
             raise ValueError(
                 f"clip_length must be at least 3 to exchange frames two positions apart, got {clip_length}"
             )
-        if not 0 < mask_probability < 1:
-            raise ValueError(f"mask_probability must lie between 0 and 1, got {mask_probability}")
+        if not 0 <= mask_probability < 1:
+            raise ValueError(f"mask_probability must be at least 0 and less than 1, got {mask_probability}")
         if mask_replacement not in ("ones", "uniform", "normal"):
             raise ValueError(f"mask_replacement must be 'ones', 'uniform' or 'normal', got {mask_replacement!r}")
         self.clip_length = clip_length

@@ -1,0 +1,339 @@
+"""Pre-trains a skeleton encoder on recordings without labels.
+
+    python examples/pretrain.py examples/configs/hitrs_demo_pretrain.yaml
+    accelerate launch examples/pretrain.py RECIPE.yaml training.max_steps=1000 data.store=stores/mine
+    accelerate launch examples/pretrain.py RECIPE.yaml --resume
+
+The recipe says everything; `section.field=value` on the command line changes it. The output folder receives `log.jsonl`,
+`recipe.yaml`, checkpoints, and at the end the model and its feature extractor, ready for `from_pretrained`. A run that
+was interrupted or killed continues with `--resume`, and computes then what it would have computed without the pause.
+"""
+
+import argparse
+import gc
+import importlib.util
+import logging
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, send_to_device, set_seed
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from skeleton_transformers.data.augmentation import SkeletonAugmentation
+from skeleton_transformers.data.corpora import split_indices
+from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler, minimum_frames
+from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
+from skeleton_transformers.data.storage import SkeletonStore
+from skeleton_transformers.models.families import get_family
+from skeleton_transformers.training.checkpoints import (
+    InterruptGuard,
+    RunLog,
+    latest_checkpoint,
+    read_state,
+    save_checkpoint,
+)
+from skeleton_transformers.training.optimization import parameter_groups, pretraining_schedule
+from skeleton_transformers.training.recipes import (
+    DataSection,
+    Recipe,
+    RecipeError,
+    build_feature_extractor,
+    build_model_config,
+    load_recipe,
+    save_recipe,
+)
+
+
+METRICS = (
+    "loss",
+    *("spatial_loss", "clip_order_loss", "video_order_loss", "next_clip_loss"),
+    *("spatial_error", "clip_order_accuracy", "video_order_accuracy", "next_clip_accuracy"),
+)
+
+
+@dataclass
+class PreTrainingData(DataSection):
+    """Validation never touches the test part; recordings without a protocol hold back `validation_share`."""
+
+    train_part: str = "train-validation"
+    eval_part: Literal["validation", "train"] = "validation"
+    validation_share: float = 0.05
+    short_sequences: Literal["drop", "stretch"] = "drop"
+
+
+@dataclass
+class PreTrainingSection:
+    """Optimisation; the defaults are those of Hi-TRS on NTU RGB+D. `batch_size` is per process."""
+
+    max_steps: int = 50_000
+    batch_size: int = 64
+    gradient_accumulation_steps: int = 4
+    learning_rate: float = 4e-4
+    final_learning_rate: float = 2e-6
+    warmup_steps: int = 1000
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None  # null: what `accelerate launch` says
+    num_workers: int = 0
+    log_every: int = 50
+    eval_every: int = 1000
+    save_every: int = 1000
+    keep_checkpoints: int = 2
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None = None
+
+
+@dataclass
+class PreTrainingRecipe(Recipe):
+    data: PreTrainingData = field(kw_only=True)
+    training: PreTrainingSection = field(default_factory=PreTrainingSection)
+
+
+def split(recipe: PreTrainingRecipe, stores: list[SkeletonStore]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Indices of every store to train on, and to validate on."""
+    data, train, validation = recipe.data, [], []
+    for store in stores:
+        if store.corpus != stores[0].corpus:  # extra recordings: all for training
+            train.append(np.arange(len(store)))
+            validation.append(np.arange(0))
+        elif data.protocol is not None:
+            train.append(split_indices(store, data.protocol, data.train_part, seed=recipe.seed))
+            validation.append(split_indices(store, data.protocol, data.eval_part, seed=recipe.seed))
+        else:
+            order = np.random.default_rng(recipe.seed).permutation(len(store))
+            held_out = max(1, round(data.validation_share * len(store)))
+            train.append(np.sort(order[held_out:]))
+            validation.append(np.sort(order[:held_out]))
+    return train, validation
+
+
+def build_datasets(recipe, stores, extractor, config) -> tuple[SkeletonDataset, SkeletonDataset]:
+    """Sequences of one person each, to train on (augmented) and to validate on."""
+    augmentation = None
+    if recipe.augmentation is not None:
+        augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=stores[0].layout)
+    options = {
+        "seed": recipe.seed,
+        "single_person": True,
+        "min_frames": minimum_frames(config.clip_stride),
+        "min_augmented_frames": 2 * config.clip_stride + 1,
+        "short_sequences": recipe.data.short_sequences,
+    }
+    train_indices, validation_indices = split(recipe, stores)
+    return (
+        SkeletonDataset(stores, train_indices, extractor, augmentation, **options),
+        SkeletonDataset(stores, validation_indices, extractor, **options),
+    )
+
+
+def measure(output) -> torch.Tensor:
+    return torch.stack([getattr(output, name).detach().float() for name in METRICS])
+
+
+def named(values: torch.Tensor) -> dict[str, float]:
+    return dict(zip(METRICS, values.tolist(), strict=True))
+
+
+@torch.no_grad()
+def validate(accelerator: Accelerator, model, loader) -> dict[str, float]:
+    model.eval()
+    means = torch.stack([measure(model(**send_to_device(batch, accelerator.device))) for batch in loader]).mean(dim=0)
+    model.train()
+    return named(accelerator.reduce(means, "mean"))
+
+
+def save_model(accelerator: Accelerator, model, extractor, folder: Path) -> None:
+    weights = accelerator.get_state_dict(model)
+    unwrapped = accelerator.unwrap_model(model)
+    unwrapped.save_pretrained(folder, is_main_process=accelerator.is_main_process, state_dict=weights)
+    if accelerator.is_main_process:
+        extractor.save_pretrained(folder)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", help="YAML file, see examples/configs")
+    parser.add_argument("overrides", nargs="*", help="section.field=value")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if there is one")
+    args = parser.parse_intermixed_args(arguments)
+    recipe = load_recipe(args.recipe, PreTrainingRecipe, args.overrides)
+    training, output_dir = recipe.training, Path(recipe.output_dir)
+    checkpoint = latest_checkpoint(output_dir)
+    if checkpoint is not None and not args.resume:
+        raise RecipeError(f"{output_dir} holds a run already: continue it with --resume or choose another output_dir")
+    if training.report_to is not None and importlib.util.find_spec(training.report_to) is None:
+        package = "'skeleton_transformers[tensorboard]'" if training.report_to == "tensorboard" else training.report_to
+        raise RecipeError(f"training.report_to={training.report_to} needs a package: pip install {package}")
+    accelerator = Accelerator(
+        mixed_precision=training.mixed_precision, log_with=training.report_to, project_dir=str(output_dir)
+    )
+    logging.basicConfig(level=logging.INFO if accelerator.is_main_process else logging.ERROR)
+    exit_code = train(recipe, accelerator, checkpoint)
+    # Processes of a group must let go of the model before they leave it, or the interpreter may abort at exit.
+    accelerator.free_memory()
+    gc.collect()
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return exit_code
+
+
+def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path | None) -> int:
+    training, output_dir = recipe.training, Path(recipe.output_dir)
+    set_seed(recipe.seed)
+
+    # Recordings.
+    stores = [SkeletonStore.open(folder) for folder in recipe.data.stores]
+    extractor = build_feature_extractor(recipe.features, stores[0].layout, recipe.model.from_pretrained)
+    config = build_model_config(recipe.model, stores[0].layout, extractor.num_channels)
+    train_set, validation_set = build_datasets(recipe, stores, extractor, config)
+
+    # Model and optimiser.
+    model_class = get_family(recipe.model.family).load("pretraining")
+    if recipe.model.from_pretrained is not None:
+        model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
+    else:
+        model = model_class(config)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, training.weight_decay), lr=training.learning_rate, betas=(0.9, 0.999), eps=1e-8
+    )
+    scheduler = pretraining_schedule(
+        optimizer, training.learning_rate, training.warmup_steps, training.max_steps, training.final_learning_rate
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(scheduler)  # not prepared: a prepared one steps once for every process
+    set_seed(recipe.seed, device_specific=True)  # every process drops other units
+
+    # Batches: a function of the seed and of the optimiser step, so a run can begin at any step.
+    rank, processes, micro_batches = (
+        accelerator.process_index,
+        accelerator.num_processes,
+        training.gradient_accumulation_steps,
+    )
+    train_batches = TrainingBatchSampler(
+        EpochSampler(len(train_set), recipe.seed),
+        training.batch_size,
+        training.max_steps,
+        micro_batches,
+        rank,
+        processes,
+    )
+    validation_size = min(training.batch_size, len(validation_set) // processes)
+    if validation_size < 2:
+        raise RecipeError(f"{len(validation_set)} sequences are too few to validate on; raise data.validation_share")
+    validation_batches = TrainingBatchSampler(
+        EpochSampler(len(validation_set), recipe.seed), validation_size, 1, rank=rank, world_size=processes
+    )
+    validation_batches.num_steps = validation_batches.steps_per_epoch  # always the first epoch
+    loading = {
+        "collate_fn": HiTRSPreTrainingCollator(
+            config.clip_length,
+            config.clip_stride,
+            config.clip_dilation,
+            config.mask_probability,
+            config.mask_replacement,
+            seed=recipe.seed,
+        ),
+        "num_workers": training.num_workers,
+        "pin_memory": accelerator.device.type == "cuda",
+    }
+
+    # Continue where the newest checkpoint stands.
+    step, logged, totals = 0, 0, torch.zeros(len(METRICS), dtype=torch.float64)
+    position = {"sequences": len(train_set), "steps_per_epoch": train_batches.steps_per_epoch, "processes": processes}
+    if checkpoint is not None:
+        state = read_state(checkpoint)
+        if state["position"] != position:
+            raise RecipeError(f"{checkpoint} belongs to a run with {state['position']}, this one has {position}")
+        accelerator.load_state(str(checkpoint))
+        step, logged, totals = state["step"], state["logged"], torch.tensor(state["totals"], dtype=torch.float64)
+        train_batches.first_step = step
+    if accelerator.is_main_process:
+        log = RunLog(output_dir / "log.jsonl", last_step=step if checkpoint is not None else None)
+        save_recipe(recipe, output_dir / "recipe.yaml")
+    if training.report_to is not None:
+        accelerator.init_trackers("pretraining", config={"seed": recipe.seed, **asdict(training)})
+
+    def report(part: str, values: dict[str, float]) -> None:
+        if accelerator.is_main_process:
+            log.write({"step": step, "part": part, **values})
+        accelerator.log({f"{part}/{name}": value for name, value in values.items()}, step=step)
+
+    def save() -> None:
+        state = {"position": position, "logged": logged, "totals": totals.tolist()}
+        keep, more = training.keep_checkpoints, partial(save_model, accelerator, model, extractor)
+        save_checkpoint(accelerator, output_dir, step, state, keep, lambda folder: more(folder / "model"))
+
+    def refuse(message: torch.Tensor, per_micro_batch: list[torch.Tensor]) -> None:
+        bad = [m for m, values in enumerate(per_micro_batch) if not values[0].isfinite()]
+        names = [train_set.name(key.index) for m in bad for key in train_batches.batch(step, m)]
+        names = gather_object(names) if processes > 1 else names
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in list(named(message).items())[:5])
+        raise FloatingPointError(
+            f"the loss of optimiser step {step} is not finite ({losses}). Look at the recordings of its batch "
+            f"({', '.join(names)}), lower training.learning_rate, or set training.mixed_precision=no"
+        )
+
+    # Generators of their own keep the loaders from drawing from the one that dropout uses.
+    batches = iter(DataLoader(train_set, batch_sampler=train_batches, generator=torch.Generator(), **loading))
+    validation = DataLoader(validation_set, batch_sampler=validation_batches, generator=torch.Generator(), **loading)
+    progress = tqdm(total=training.max_steps, initial=step, disable=not accelerator.is_local_main_process, unit="step")
+    stop, clock = False, time.perf_counter()
+    model.train()
+    with InterruptGuard() as interrupt:
+        while step < training.max_steps and not stop:
+            # One optimiser step; processes exchange gradients with the last of its micro-batches only.
+            per_micro_batch = []
+            for micro_batch in range(micro_batches):
+                exchange = nullcontext() if micro_batch == micro_batches - 1 else accelerator.no_sync(model)
+                with exchange:
+                    output = model(**send_to_device(next(batches), accelerator.device, non_blocking=True))
+                    accelerator.backward(output.loss / micro_batches)
+                per_micro_batch.append(measure(output))
+            # One message per step carries the metrics, and whether any process was asked to stop.
+            asked = torch.tensor([float(interrupt.signal)], device=accelerator.device)
+            message = accelerator.reduce(torch.cat([torch.stack(per_micro_batch).mean(dim=0), asked]), "mean")
+            message = message.double().cpu()
+            stop = message[-1].item() > 0
+            if not message[0].isfinite():
+                refuse(message[:-1], per_micro_batch)
+            gradient_norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
+            learning_rate = scheduler.get_last_lr()[0]
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            step, logged, totals = step + 1, logged + 1, totals + message[:-1]
+            progress.update()
+            done = step == training.max_steps
+            if done or step % training.log_every == 0:
+                sequences = logged * micro_batches * training.batch_size * processes
+                extra = {
+                    "learning_rate": learning_rate,
+                    "gradient_norm": float(gradient_norm),
+                    "epoch": step / train_batches.steps_per_epoch,
+                    "sequences_per_second": round(sequences / (time.perf_counter() - clock), 2),
+                }
+                report("train", {**named(totals / logged), **extra})
+                progress.set_postfix(loss=f"{totals[0] / logged:.4f}")
+                logged, totals, clock = 0, torch.zeros_like(totals), time.perf_counter()
+            if done or step % training.eval_every == 0:
+                report("validation", validate(accelerator, model, validation))
+            if done or stop or step % training.save_every == 0:
+                save()
+    progress.close()
+    if step == training.max_steps:
+        save_model(accelerator, model, extractor, output_dir)
+    elif accelerator.is_main_process:
+        logging.warning("interrupted after step %d; continue with --resume", step)
+    return 128 + interrupt.signal if interrupt.signal and step < training.max_steps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

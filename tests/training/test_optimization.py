@@ -1,0 +1,109 @@
+"""Schedules and parameter groups against the numbers of the published recipe."""
+
+import pytest
+import torch
+from torch import nn
+
+from skeleton_transformers.training.optimization import (
+    finetuning_factor,
+    finetuning_schedule,
+    from_scratch_factor,
+    linear_probe_factor,
+    parameter_groups,
+    pretraining_schedule,
+)
+
+
+def rates(schedule, steps):
+    """Learning rate in force at every optimiser step."""
+    values = []
+    for _ in range(steps):
+        values.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return values
+
+
+def optimizer(learning_rate):
+    return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=learning_rate)
+
+
+def test_pretraining_schedule_has_the_published_rates():
+    values = rates(pretraining_schedule(optimizer(4e-4), 4e-4, 1000, 50_000, 2e-6), 50_003)
+    assert values[0] == 0.0
+    assert values[1] == pytest.approx(4e-7)
+    assert values[1000] == pytest.approx(4e-4)
+    assert values[25_500] == pytest.approx((4e-4 + 2e-6) / 2)
+    assert values[50_000] == pytest.approx(2e-6)
+    assert values[50_002] == pytest.approx(2e-6)
+    assert max(values) == values[1000]
+
+
+def test_pretraining_schedule_without_warmup_begins_at_the_peak():
+    assert rates(pretraining_schedule(optimizer(0.5), 0.5, 0, 10, 0.1), 1) == [0.5]
+
+
+def test_pretraining_schedule_refuses_a_warmup_longer_than_the_run():
+    with pytest.raises(ValueError, match="warmup_steps=10 .* total_steps=10"):
+        pretraining_schedule(optimizer(1.0), 1.0, 10, 10, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"),
+    [(1, 1), (20, 1), (21, 0.5), (30, 0.5), (31, 0.25), (50, 0.125), (61, 1 / 32), (70, 1 / 32), (500, 0.0025)],
+)
+def test_finetuning_factor(epoch, factor):
+    assert finetuning_factor(epoch) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"), [(1, 1), (30, 1), (31, 0.5), (40, 0.5), (41, 0.25), (50, 0.25), (51, 0.125), (56, 0.0125)]
+)
+def test_from_scratch_factor(epoch, factor):
+    assert from_scratch_factor(epoch) == factor
+
+
+@pytest.mark.parametrize(("epoch", "factor"), [(1, 1), (100, 1), (101, 0.5), (110, 0.5), (111, 0.25), (900, 0.01)])
+def test_linear_probe_factor(epoch, factor):
+    assert linear_probe_factor(epoch) == factor
+
+
+def test_finetuning_schedule_counts_epochs_in_steps():
+    values = rates(finetuning_schedule(optimizer(4e-4), steps_per_epoch=3), 70 * 3)
+    assert values[:60] == [4e-4] * 60
+    assert values[60] == pytest.approx(2e-4)
+    assert values[-1] == pytest.approx(1.25e-5)
+
+
+def test_finetuning_schedule_names_the_modes():
+    with pytest.raises(ValueError, match="finetune, scratch, linear"):
+        finetuning_schedule(optimizer(1.0), mode="half")
+
+
+def test_parameter_groups_of_any_module():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.projection = nn.Linear(3, 4)
+            self.norm = nn.LayerNorm(4)
+            self.position_embeddings = nn.Parameter(torch.zeros(5, 4))
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
+            self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+    encoder = Encoder()
+    decayed, kept = parameter_groups(encoder, 0.01)
+    assert [id(p) for p in decayed["params"]] == [id(encoder.projection.weight)]
+    assert decayed["weight_decay"] == 0.01 and kept["weight_decay"] == 0.0
+    # bias, norm weight and bias, positions, token; nothing of the frozen layer
+    assert len(kept["params"]) == 5
+
+
+def test_parameter_groups_of_hitrs_base():
+    from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining
+
+    model = HiTRSForPreTraining(HiTRSConfig.from_preset("base"))
+    decayed, kept = parameter_groups(model, 0.01)
+    assert len(decayed["params"]) == 61
+    assert sum(p.numel() for p in decayed["params"]) == 6_883_584
+    assert len(kept["params"]) == 129 - 61
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
