@@ -57,8 +57,10 @@ class TrainingSection:
             on an encoder in evaluation mode.
         schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, or `cosine` (down to 0 over all
             epochs, after `warmup_epochs`); default the one of the mode.
-        schedule_epochs: length in epochs that the schedule is meant for; a run of another length stretches it, so 35 epochs with
-            `schedule_epochs: 70` pass through every factor of the published recipe, twice as fast. `null` does not stretch.
+        schedule_epochs: epochs that the factors of the schedule are spread over, default `epochs`. A run of 35 epochs with
+            `schedule_epochs: 70` passes through all factors of the published recipe, twice as fast.
+        min_steps: least number of optimiser steps: few labels make short epochs, so `epochs` is raised until there are that many,
+            and the schedule is stretched with it.
         warmup_epochs: epochs over which `cosine` rises linearly from 0.
         label_smoothing: weight of the uniform distribution in the target.
         eval_every: epochs between evaluations during training, on the part named by `data.eval_part`, which must then be
@@ -77,6 +79,7 @@ class TrainingSection:
     max_gradient_norm: float = 1.0
     schedule: Literal["finetune", "scratch", "linear", "cosine"] | None = None
     schedule_epochs: int | None = None
+    min_steps: int = 0
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     eval_batch_size: int = 128
@@ -122,8 +125,8 @@ class RecognitionTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
             optimizer = optimizer or self.optimizer
-            training, epochs = self.training, self.training.epochs
-            steps_per_epoch = max(1, num_training_steps // epochs)
+            training = self.training
+            steps_per_epoch = max(1, round(num_training_steps / (training.schedule_epochs or training.epochs)))
             schedule = training.schedule or training.mode
             if schedule == "cosine":
                 warmup = training.warmup_epochs * steps_per_epoch
@@ -136,8 +139,6 @@ class RecognitionTrainer(Trainer):
                     ),
                 )
             else:
-                if training.schedule_epochs is not None:
-                    steps_per_epoch = max(1, round(steps_per_epoch * epochs / training.schedule_epochs))
                 self.lr_scheduler = finetuning_schedule(optimizer, schedule, steps_per_epoch)
         return self.lr_scheduler
 
@@ -157,19 +158,33 @@ def build_model(recipe: RecognitionRecipe, store: SkeletonStore, num_channels: i
             raise RecipeError("training.mode=linear needs a trained encoder: set model.from_pretrained")
         config = build_model_config(section, store.layout, num_channels, **names)
         return get_family(section.family).load("action_recognition")(config)
-    saved = AutoConfig.from_pretrained(section.from_pretrained).model_type
-    if saved not in FAMILIES or saved != section.family:
+    saved_config = AutoConfig.from_pretrained(section.from_pretrained)
+    if saved_config.model_type != section.family:
         raise RecipeError(
-            f"{section.from_pretrained} holds a model of the family {saved!r}, the recipe asks for {section.family!r}; "
+            f"{section.from_pretrained} holds a model of the family {saved_config.model_type!r}, the recipe asks for {section.family!r}; "
             f"set model.family to the family of the checkpoint (known families: {', '.join(FAMILIES)})"
         )
     config = build_model_config(section, store.layout, num_channels, **names)
-    # A classifier that was trained for other classes is replaced; every other tensor has to fit.
-    return (
+    # A classifier that was trained for other classes is replaced; everything else has to be in the checkpoint and fit.
+    model, report = (
         get_family(section.family)
         .load("action_recognition")
-        .from_pretrained(section.from_pretrained, config=config, ignore_mismatched_sizes=True)
+        .from_pretrained(
+            section.from_pretrained, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+        )
     )
+    absent = {
+        key if isinstance(key, str) else key[0] for name in ("missing_keys", "mismatched_keys") for key in report[name]
+    }
+    unfit = sorted(key for key in absent if not key.startswith("classifier."))
+    if unfit:
+        raise RecipeError(
+            f"{section.from_pretrained} does not fit the recipe: {len(unfit)} tensors are missing or of another shape, "
+            f"the first is {unfit[0]!r}; leave the sizes in model.overrides and the joint layout as they were saved"
+        )
+    if saved_config.id2label != labels:
+        model.classifier.reset_parameters()
+    return model
 
 
 def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
@@ -184,6 +199,13 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         )
     if len(data.stores) != 1:
         raise RecipeError(f"recognition needs the labels of exactly one store, data.store names {len(data.stores)}")
+
+    store = SkeletonStore.open(data.stores[0])
+    if not store.label_names:
+        raise RecipeError(f"{store.path} has no label names: recognition needs labelled recordings")
+    train = labelled_part(store, data.protocol, data.train_part)
+    evaluation = labelled_part(store, data.protocol, data.eval_part)
+    train = train[label_subset(store.labels[train], data.label_fraction, recipe.seed, data.label_sampling)]
 
     arguments = TrainingArguments(
         output_dir=str(output / "checkpoints"),
@@ -209,14 +231,6 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         disable_tqdm=None,
     )
     set_seed(recipe.seed)  # initial weights of the classifier, dropout
-
-    store = SkeletonStore.open(data.stores[0])
-    if not store.label_names:
-        raise RecipeError(f"{store.path} has no label names: recognition needs labelled recordings")
-    train = labelled_part(store, data.protocol, data.train_part)
-    evaluation = labelled_part(store, data.protocol, data.eval_part)
-    subset = label_subset(store.labels[train], data.label_fraction, recipe.seed, data.label_sampling)
-    train = train[subset]
 
     extractor = build_feature_extractor(recipe.features, store.layout, recipe.model.from_pretrained)
     if recipe.model.from_pretrained is not None and "stream" in recipe.features:
