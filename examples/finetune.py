@@ -16,6 +16,7 @@ The model is the one after the last epoch. The test part is looked at once, afte
 import argparse
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from skeleton_transformers.evaluation.metrics import classification_metrics, top
 from skeleton_transformers.evaluation.protocols import check_parts, describe_data, labelled_part
 from skeleton_transformers.evaluation.subsets import label_subset, save_label_subset
 from skeleton_transformers.hub.model_card import HITRS_CITATION, write_model_card
-from skeleton_transformers.models.families import FAMILIES, get_family
+from skeleton_transformers.models.families import get_family
 from skeleton_transformers.training.optimization import finetuning_schedule, parameter_groups
 from skeleton_transformers.training.recipes import (
     Recipe,
@@ -75,8 +76,8 @@ class TrainingSection:
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     batch_size: int = 32
-    gradient_accumulation: int = 4
-    max_gradient_norm: float = 1.0
+    gradient_accumulation_steps: int = 4
+    max_grad_norm: float = 1.0
     schedule: Literal["finetune", "scratch", "linear", "cosine"] | None = None
     schedule_epochs: int | None = None
     min_steps: int = 0
@@ -90,7 +91,7 @@ class TrainingSection:
     report_to: str = "none"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation", "eval_batch_size"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -154,15 +155,23 @@ def build_model(recipe: RecognitionRecipe, store: SkeletonStore, num_channels: i
     labels = dict(enumerate(store.label_names))
     names = {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
     if section.from_pretrained is None:
-        if recipe.training.mode == "linear":
-            raise RecipeError("training.mode=linear needs a trained encoder: set model.from_pretrained")
+        if recipe.training.mode != "scratch":
+            raise RecipeError(
+                f"training.mode={recipe.training.mode} needs a trained encoder: set model.from_pretrained to its folder or "
+                "Hub id, or train from random weights with training.mode=scratch"
+            )
         config = build_model_config(section, store.layout, num_channels, **names)
         return get_family(section.family).load("action_recognition")(config)
+    if recipe.training.mode == "scratch":
+        raise RecipeError(
+            f"training.mode=scratch starts from random weights, but model.from_pretrained is {section.from_pretrained}; "
+            "set it to null, or choose another mode"
+        )
     saved_config = AutoConfig.from_pretrained(section.from_pretrained)
     if saved_config.model_type != section.family:
         raise RecipeError(
             f"{section.from_pretrained} holds a model of the family {saved_config.model_type!r}, the recipe asks for {section.family!r}; "
-            f"set model.family to the family of the checkpoint (known families: {', '.join(FAMILIES)})"
+            f"set model.family to the family of the checkpoint"
         )
     config = build_model_config(section, store.layout, num_channels, **names)
     # A classifier that was trained for other classes is replaced; everything else has to be in the checkpoint and fit.
@@ -209,13 +218,12 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
 
     arguments = TrainingArguments(
         output_dir=str(output / "checkpoints"),
-        num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=training.eval_batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
-        max_grad_norm=training.max_gradient_norm,
+        max_grad_norm=training.max_grad_norm,
         label_smoothing_factor=training.label_smoothing,
         seed=recipe.seed,
         bf16=training.precision == "bf16",
@@ -223,8 +231,8 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         dataloader_num_workers=training.num_workers,
         remove_unused_columns=False,
         label_names=["labels"],
-        eval_strategy="epoch" if training.eval_every else "no",
-        save_strategy="epoch" if training.checkpoint_every else "no",
+        eval_strategy="steps" if training.eval_every else "no",
+        save_strategy="steps" if training.checkpoint_every else "no",
         save_total_limit=2,
         logging_strategy="epoch",
         report_to=training.report_to,
@@ -242,6 +250,13 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=store.layout)
     train_dataset = SkeletonDataset(store, train, extractor, augmentation, recipe.seed)
     eval_dataset = SkeletonDataset(store, evaluation, extractor)
+
+    steps_per_epoch = math.ceil(len(train_dataset) / (arguments.train_batch_size * arguments.world_size))
+    steps_per_epoch = math.ceil(steps_per_epoch / training.gradient_accumulation_steps)
+    epochs = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch))
+    arguments.num_train_epochs = epochs
+    arguments.eval_steps = max(1, training.eval_every * steps_per_epoch)
+    arguments.save_steps = max(1, training.checkpoint_every * steps_per_epoch)
 
     model = build_model(recipe, store, extractor.num_channels)
     if training.mode == "linear":
@@ -283,7 +298,8 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
     results = {
         "task": "action recognition",
         "mode": training.mode,
-        "epochs": training.epochs,
+        "epochs": epochs,
+        "optimiser_steps": trainer.state.global_step,
         **classification_metrics(prediction.predictions, prediction.label_ids),
         **describe_data(store, data.protocol, recipe.seed),
         "train_part": data.train_part,

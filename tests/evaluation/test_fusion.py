@@ -26,16 +26,16 @@ def test_mean_of_logits_matches_samples_by_name(files):
     folder, joint, motion, labels = files
     fused = fuse_predictions([folder / "joint.npz", folder / "motion.npz"])
     order = np.argsort(NAMES)
-    np.testing.assert_allclose(fused["logits"], ((joint + motion) / 2)[order], rtol=1e-6)
-    assert fused["top1_accuracy"] == np.mean((joint + motion).argmax(1) == labels)
-    assert fused["single"] == [np.mean(joint.argmax(1) == labels), np.mean(motion.argmax(1) == labels)]
+    np.testing.assert_allclose(fused.logits, ((joint + motion) / 2)[order], rtol=1e-6)
+    assert fused.top1_accuracy == np.mean((joint + motion).argmax(1) == labels)
+    assert fused.single == [np.mean(joint.argmax(1) == labels), np.mean(motion.argmax(1) == labels)]
 
 
 def test_weights_and_softmax(files):
     folder, joint, motion, _ = files
     fused = fuse_predictions([folder / "joint.npz", folder / "motion.npz"], weights=[3, 1], mode="softmax")
     expected = (3 * softmax(joint) + softmax(motion)) / 4
-    np.testing.assert_allclose(fused["logits"], expected[np.argsort(NAMES)], rtol=1e-6)
+    np.testing.assert_allclose(fused.logits, expected[np.argsort(NAMES)], rtol=1e-6)
 
 
 def test_files_about_other_samples_are_refused(files, tmp_path):

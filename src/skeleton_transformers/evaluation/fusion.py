@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,28 @@ from .metrics import softmax, top_k_accuracy
 
 
 PREDICTION_FIELDS = ("logits", "labels", "names", "label_names")
+
+
+@dataclass(frozen=True)
+class FusedPredictions:
+    """What several classifiers say together.
+
+    Attributes:
+        logits: (samples, classes) weighted mean of the scores.
+        labels: (samples,) true classes.
+        names: (samples,) names of the recordings, sorted.
+        label_names: (classes,).
+        top1_accuracy, top5_accuracy: of the fusion, in [0, 1].
+        single: top-1 accuracy of every file, in the order given.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    names: np.ndarray
+    label_names: np.ndarray
+    top1_accuracy: float
+    top5_accuracy: float
+    single: list[float]
 
 
 def save_predictions(
@@ -51,7 +73,7 @@ def load_predictions(path: str | Path) -> dict[str, np.ndarray]:
 
 def fuse_predictions(
     files: Sequence[str | Path], weights: Sequence[float] | None = None, mode: str = "logits"
-) -> dict[str, Any]:
+) -> FusedPredictions:
     """Weighted mean of the scores in several prediction files of the same recordings.
 
     Equal weights on raw logits is what CrosSCLR does and Chen et al. (ECCV 2022) follow; 2S is joint + bone, 3S is joint +
@@ -63,8 +85,7 @@ def fuse_predictions(
         mode: `"logits"` averages raw scores, `"softmax"` averages probabilities.
 
     Returns:
-        `logits` (samples, classes) of the fusion, `labels`, `names`, `label_names`, `top1_accuracy`, `top5_accuracy`, and
-        `single` (top-1 of every file in order).
+        The fused scores and what they are worth.
 
     Raises:
         ValueError: When the files are not about the same samples, labels or classes.
@@ -96,17 +117,15 @@ def fuse_predictions(
         total += factor * (softmax(scores) if mode == "softmax" else scores)
     fused = total / factors.sum()
     labels = first["labels"][order]
-    return {
-        "logits": fused,
-        "labels": labels,
-        "names": names,
-        "label_names": first["label_names"],
-        "top1_accuracy": top_k_accuracy(fused, labels, 1),
-        "top5_accuracy": top_k_accuracy(fused, labels, 5),
-        "single": single,
-        "mode": mode,
-        "weights": [float(factor) for factor in factors],
-    }
+    return FusedPredictions(
+        logits=fused,
+        labels=labels,
+        names=names,
+        label_names=first["label_names"],
+        top1_accuracy=top_k_accuracy(fused, labels, 1),
+        top5_accuracy=top_k_accuracy(fused, labels, 5),
+        single=single,
+    )
 
 
-__all__ = ["fuse_predictions", "load_predictions", "save_predictions"]
+__all__ = ["FusedPredictions", "fuse_predictions", "load_predictions", "save_predictions"]
