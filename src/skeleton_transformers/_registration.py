@@ -2,7 +2,8 @@
 
 Registering needs our classes, and those need the modelling code of `transformers` (seconds). So each registration waits
 until the Auto module it belongs to is imported: `AutoConfig`, `AutoFeatureExtractor` and the `AutoModel*` classes live in
-three modules, and nobody can use them without importing those.
+three modules, and nobody can use them without importing those. The module of a family imports them in turn, before it has
+its classes; therefore its models are registered when it ends, too.
 """
 
 import importlib
@@ -12,11 +13,11 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from .models.families import FAMILIES
+
 
 def _register_configurations() -> None:
     from transformers import AutoConfig
-
-    from .models.families import FAMILIES
 
     for family in FAMILIES.values():
         AutoConfig.register(family.model_type, family.load("configuration"), exist_ok=True)
@@ -26,7 +27,6 @@ def _register_feature_extractors() -> None:
     from transformers import AutoFeatureExtractor
 
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
-    from .models.families import FAMILIES
 
     for family in FAMILIES.values():
         AutoFeatureExtractor.register(family.load("configuration"), SkeletonFeatureExtractor, exist_ok=True)
@@ -42,6 +42,7 @@ _REGISTRATIONS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.configuration_auto": _register_configurations,
     "transformers.models.auto.feature_extraction_auto": _register_feature_extractors,
     "transformers.models.auto.modeling_auto": _register_models,
+    **{family.modeling_module: _register_models for family in FAMILIES.values()},
 }
 
 

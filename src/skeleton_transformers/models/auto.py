@@ -27,8 +27,14 @@ _AUTO_CLASSES = {
 
 
 def register_models() -> None:
-    """Register every model class of the package in every Auto class that fits it."""
+    """Register every model class of the package in every Auto class that fits it.
+
+    A family whose module is just being imported (modules of `transformers` that it needs import the Auto classes) is left
+    out; it is registered when its import ends.
+    """
     for family in FAMILIES.values():
+        if family.is_being_imported:
+            continue
         configuration = family.load("configuration")
         for role, auto_classes in _AUTO_CLASSES.items():
             model = family.load(role)

@@ -1,6 +1,7 @@
 """The families of models. A new family adds one line here and one folder beside this file."""
 
 import importlib
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,18 @@ class Family:
     encoder: str
     pretraining: str | None = None
     action_recognition: str | None = None
+
+    @property
+    def modeling_module(self) -> str:
+        """Full name of the module with the models."""
+        return f"{__package__}.{self.model_type}.modeling_{self.model_type}"
+
+    @property
+    def is_being_imported(self) -> bool:
+        """Whether the module with the models has started to execute but does not have all of its classes yet."""
+        module = sys.modules.get(self.modeling_module)
+        names = (self.encoder, self.pretraining, self.action_recognition)
+        return module is not None and not all(name is None or hasattr(module, name) for name in names)
 
     def load(self, role: str) -> Any:
         """Class of this family for a role (a field of this dataclass), or None where it has none."""
