@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, send_to_device, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, send_to_device, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -53,11 +53,13 @@ from skeleton_transformers.training.recipes import (
 )
 
 
-METRICS = (
-    "loss",
-    *("spatial_loss", "clip_order_loss", "video_order_loss", "next_clip_loss"),
-    *("spatial_error", "clip_order_accuracy", "video_order_accuracy", "next_clip_accuracy"),
-)
+# What a model reports besides its loss, by the task whose weight switches it on.
+TASK_METRICS = {
+    "spatial_loss_weight": ("spatial_loss", "spatial_error"),
+    "clip_order_loss_weight": ("clip_order_loss", "clip_order_accuracy"),
+    "video_order_loss_weight": ("video_order_loss", "video_order_accuracy"),
+    "next_clip_loss_weight": ("next_clip_loss", "next_clip_accuracy"),
+}
 
 
 @dataclass
@@ -134,20 +136,17 @@ def build_datasets(recipe, stores, extractor, config) -> tuple[SkeletonDataset, 
     )
 
 
-def measure(output) -> torch.Tensor:
-    return torch.stack([getattr(output, name).detach().float() for name in METRICS])
-
-
-def named(values: torch.Tensor) -> dict[str, float]:
-    return dict(zip(METRICS, values.tolist(), strict=True))
+def measure(output, metrics: list[str]) -> torch.Tensor:
+    return torch.stack([getattr(output, name).detach().float() for name in metrics])
 
 
 @torch.no_grad()
-def validate(accelerator: Accelerator, model, loader) -> dict[str, float]:
+def validate(accelerator: Accelerator, model, loader, metrics: list[str]) -> dict[str, float]:
     model.eval()
-    means = torch.stack([measure(model(**send_to_device(batch, accelerator.device))) for batch in loader]).mean(dim=0)
+    outputs = (model(**send_to_device(batch, accelerator.device)) for batch in loader)
+    means = torch.stack([measure(output, metrics) for output in outputs]).mean(dim=0)
     model.train()
-    return named(accelerator.reduce(means, "mean"))
+    return dict(zip(metrics, accelerator.reduce(means, "mean").tolist(), strict=True))
 
 
 def save_model(accelerator: Accelerator, model, extractor, folder: Path) -> None:
@@ -195,7 +194,11 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     config = build_model_config(recipe.model, stores[0].layout, extractor.num_channels)
     train_set, validation_set = build_datasets(recipe, stores, extractor, config)
 
-    # Model and optimiser.
+    # Model, optimiser, and what to report about the tasks.
+    tasks = [weight for weight in TASK_METRICS if getattr(config, weight)]
+    metrics = ["loss", *(name for weight in tasks for name in TASK_METRICS[weight])]
+    if len(tasks) < len(TASK_METRICS):  # a task that is switched off leaves its head without a gradient
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
     model_class = get_family(recipe.model.family).load("pretraining")
     if recipe.model.from_pretrained is not None:
         model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
@@ -246,7 +249,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     }
 
     # Continue where the newest checkpoint stands.
-    step, logged, totals = 0, 0, torch.zeros(len(METRICS), dtype=torch.float64)
+    step, logged, totals = 0, 0, torch.zeros(len(metrics), dtype=torch.float64)
     position = {"sequences": len(train_set), "steps_per_epoch": train_batches.steps_per_epoch, "processes": processes}
     if checkpoint is not None:
         state = read_state(checkpoint)
@@ -275,7 +278,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         bad = [m for m, values in enumerate(per_micro_batch) if not values[0].isfinite()]
         names = [train_set.name(key.index) for m in bad for key in train_batches.batch(step, m)]
         names = gather_object(names) if processes > 1 else names
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in list(named(message).items())[:5])
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in zip(metrics, message.tolist(), strict=True))
         raise FloatingPointError(
             f"the loss of optimiser step {step} is not finite ({losses}). Look at the recordings of its batch "
             f"({', '.join(names)}), lower training.learning_rate, or set training.mixed_precision=no"
@@ -296,7 +299,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
                 with exchange:
                     output = model(**send_to_device(next(batches), accelerator.device, non_blocking=True))
                     accelerator.backward(output.loss / micro_batches)
-                per_micro_batch.append(measure(output))
+                per_micro_batch.append(measure(output, metrics))
             # One message per step carries the metrics, and whether any process was asked to stop.
             asked = torch.tensor([float(interrupt.signal)], device=accelerator.device)
             message = accelerator.reduce(torch.cat([torch.stack(per_micro_batch).mean(dim=0), asked]), "mean")
@@ -320,11 +323,11 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
                     "epoch": step / train_batches.steps_per_epoch,
                     "sequences_per_second": round(sequences / (time.perf_counter() - clock), 2),
                 }
-                report("train", {**named(totals / logged), **extra})
+                report("train", {**dict(zip(metrics, (totals / logged).tolist(), strict=True)), **extra})
                 progress.set_postfix(loss=f"{totals[0] / logged:.4f}")
                 logged, totals, clock = 0, torch.zeros_like(totals), time.perf_counter()
             if done or step % training.eval_every == 0:
-                report("validation", validate(accelerator, model, validation))
+                report("validation", validate(accelerator, model, validation, metrics))
             if done or stop or step % training.save_every == 0:
                 save()
     progress.close()

@@ -52,7 +52,11 @@ def recognise(
         recipe = str(EXAMPLES / "configs" / f"hitrs_{corpus}_recognition.yaml")
         fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={output}", f"seed={seed}"]
         fields += [f"data.label_fraction={fraction}", f"training.epochs={EPOCHS[corpus][fraction]}"]
-        fields += ["training.mode=scratch"] if encoder is None else [f"model.from_pretrained={encoder}"]
+        fields += (
+            ["training.mode=scratch", "model.from_pretrained=null"]
+            if encoder is None
+            else [f"model.from_pretrained={encoder}"]
+        )
         python("finetune.py", recipe, *fields)
     return output
 
@@ -75,9 +79,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", choices=("nw_ucla", "msr_action3d"))
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
-    parser.add_argument("--split", default=None, help="protocol of the corpus; default xview (nw_ucla), xsub (msr_action3d)")
+    parser.add_argument(
+        "--split", default=None, help="protocol of the corpus; default xview (nw_ucla), xsub (msr_action3d)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--streams", nargs="+", default=["joint"], help="all but the first run at 100 %% of the labels only")
+    parser.add_argument(
+        "--streams", nargs="+", default=["joint"], help="all but the first run at 100 %% of the labels only"
+    )
     parser.add_argument("--output", type=Path, default=None, help="default runs/<corpus>")
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for pre-training")
     arguments = parser.parse_args()

@@ -1,0 +1,271 @@
+"""Datasets and samplers: which items there are, and that they depend on seed and key alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from skeleton_transformers import SkeletonFeatureExtractor
+from skeleton_transformers.data.augmentation import SkeletonAugmentation
+from skeleton_transformers.data.clips import number_of_clips
+from skeleton_transformers.data.datasets import (
+    EpochSampler,
+    SampleKey,
+    SkeletonCollator,
+    SkeletonDataset,
+    TrainingBatchSampler,
+    minimum_frames,
+    resize_frames,
+)
+from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
+from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
+
+
+JOINTS = 25
+
+
+def make_sample(name, lengths, label=-1, seed=0):
+    """A sample of one person per entry of `lengths`, `(first, last + 1)` present frames, in as many frames as needed."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    frame_mask = np.zeros((len(lengths), max(stop for _, stop in lengths)), dtype=bool)
+    for person, (start, stop) in enumerate(lengths):
+        frame_mask[person, start:stop] = True
+    keypoints = rng.standard_normal((*frame_mask.shape, JOINTS, 3)).astype(np.float32) * frame_mask[..., None, None]
+    return SkeletonSample(keypoints=keypoints, frame_mask=frame_mask, label=label, name=name)
+
+
+def write_store(path, samples, **options):
+    with SkeletonStoreWriter(path, "ntu25", frame_rate=30.0, label_names=("a", "b", "c"), **options) as writer:
+        for sample in samples:
+            writer.add(sample)
+    return SkeletonStore.open(path)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    samples = [
+        make_sample("alone", [(0, 40)], label=0),
+        make_sample("pair", [(0, 50), (10, 45)], label=1),
+        make_sample("short", [(0, 12)], label=2),
+        make_sample("ghost", [(0, 60), (20, 25), (0, 0)], label=0),
+        make_sample("leaves", [(0, 30), (0, 60)], label=1),
+    ]
+    return write_store(tmp_path_factory.mktemp("stores") / "store", samples)
+
+
+def names(dataset):
+    return [dataset.name(i) for i in range(len(dataset))]
+
+
+def test_items_hold_all_persons(store):
+    dataset = SkeletonDataset(store, None, SkeletonFeatureExtractor())
+    assert names(dataset) == ["alone", "pair", "short", "ghost", "leaves"]
+    assert dataset.labels.tolist() == [0, 1, 2, 0, 1]
+    item = dataset[1]
+    assert item["labels"] == 1 and item["key"] == SampleKey(1, 0)
+    sample = store[1]
+    assert np.array_equal(item["keypoints"], sample.keypoints)
+    assert np.array_equal(item["frame_mask"], sample.frame_mask)
+
+
+def test_single_person_items_are_the_persons_ever_seen(store):
+    dataset = SkeletonDataset(store, None, SkeletonFeatureExtractor(), single_person=True)
+    assert names(dataset) == [
+        "alone",
+        "pair",
+        "pair (person 2)",
+        "short",
+        "ghost",
+        "ghost (person 2)",
+        "leaves",
+        "leaves (person 2)",
+    ]
+    assert np.array_equal(dataset[2]["keypoints"][0], store[1].keypoints[1, :45])
+    assert dataset[2]["frame_mask"].tolist() == store[1].frame_mask[1:, :45].tolist()
+    assert dataset[6]["keypoints"].shape == (1, 30, JOINTS, 3)  # frames after the person has left are no data
+    one = SkeletonDataset(store, None, SkeletonFeatureExtractor(max_persons=1), single_person=True)
+    assert names(one) == ["alone", "pair", "short", "ghost", "leaves"]
+
+
+@pytest.mark.parametrize("selection", ["energy", "presence", "all"])
+def test_single_person_items_follow_the_selection_of_persons(store, selection):
+    extractor = SkeletonFeatureExtractor(person_selection=selection)
+    dataset = SkeletonDataset(store, None, extractor, single_person=True)
+    assert len(dataset) == 8
+    for i in range(8):
+        assert dataset[i]["frame_mask"].any()
+
+
+def test_short_sequences_are_dropped(store, caplog):
+    caplog.set_level("INFO")
+    dataset = SkeletonDataset(store, None, SkeletonFeatureExtractor(), single_person=True, min_frames=19)
+    # the second person of "ghost" is last seen in frame 24, that makes 25 frames
+    assert names(dataset) == [
+        "alone",
+        "pair",
+        "pair (person 2)",
+        "ghost",
+        "ghost (person 2)",
+        "leaves",
+        "leaves (person 2)",
+    ]
+    assert dataset.num_dropped == 1
+    assert "left out 1 sequences shorter than 19 frames" in caplog.text
+
+
+def test_short_sequences_are_stretched(store):
+    dataset = SkeletonDataset(store, [2], SkeletonFeatureExtractor(), min_frames=19, short_sequences="stretch")
+    item = dataset[0]
+    assert item["keypoints"].shape == (1, 19, JOINTS, 3) and item["frame_mask"].all()
+    original = store[2].keypoints
+    assert np.array_equal(item["keypoints"][:, [0, -1]], original[:, [0, -1]])
+    position = 5 * 11 / 18
+    expected = original[:, 3] * (1 - (position - 3)) + original[:, 4] * (position - 3)
+    np.testing.assert_allclose(item["keypoints"][:, 5], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_left_is_an_error(store):
+    with pytest.raises(ValueError, match="1 are shorter than 19 frames; use short_sequences='stretch'"):
+        SkeletonDataset(store, [2], SkeletonFeatureExtractor(), min_frames=19)
+
+
+def test_resize_frames_keeps_absences():
+    keypoints = np.arange(6, dtype=np.float32).reshape(1, 6, 1, 1) + 1
+    frame_mask = np.array([[True, True, False, False, True, True]])
+    keypoints[~frame_mask] = 0
+    resized, mask = resize_frames(keypoints, frame_mask, 11)
+    assert mask[0].tolist() == [True, True, True, *[False] * 5, True, True, True]
+    # nothing is blended with the zeros of an absent frame
+    np.testing.assert_allclose(resized[0, :, 0, 0], [1, 1.5, 2, 0, 0, 0, 0, 0, 5, 5.5, 6])
+
+
+@pytest.mark.parametrize("stride", range(1, 12))
+def test_minimum_frames_leaves_three_clips_after_any_crop(stride):
+    shortest = minimum_frames(stride)
+    assert shortest > 2 * stride / 0.8 + 1 >= shortest - 1
+    for num_frames in range(shortest, shortest + 60):
+        assert number_of_clips(num_frames - round(0.2 * num_frames), 7, stride, 2) >= 3
+    assert minimum_frames(7) == 19
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_index(store):
+    def build(seed=0):
+        augmentation = SkeletonAugmentation(probability=1.0)
+        return SkeletonDataset(store, None, SkeletonFeatureExtractor(), augmentation, seed=seed)
+
+    first, again, other = build(), build(), build(seed=1)
+    changed = 0
+    for index in range(len(first)):
+        key = SampleKey(index, 3)
+        item = first[key]
+        for _ in range(2):  # whatever was drawn before
+            assert np.array_equal(item["keypoints"], again[key]["keypoints"])
+        changed += not np.array_equal(item["keypoints"], other[key]["keypoints"])
+        changed += not np.array_equal(item["keypoints"], first[SampleKey(index, 4)]["keypoints"])
+    assert changed == 2 * len(first)
+
+
+def test_a_sequence_that_a_crop_would_ruin_is_not_augmented(tmp_path):
+    """A person who is seen only at both ends: a crop of one end leaves nearly nothing."""
+    sample = make_sample("ends", [(0, 60)])
+    frame_mask = sample.frame_mask.copy()
+    frame_mask[:, 2:58] = False
+    sample = SkeletonSample(sample.keypoints * frame_mask[..., None, None], frame_mask, name="ends")
+    store = write_store(tmp_path / "store", [sample])
+    augmentation = SkeletonAugmentation(probability=1.0, temporal=("crop",))
+    options = {"single_person": True, "min_frames": 19}
+    ruined = SkeletonDataset(store, None, SkeletonFeatureExtractor(), augmentation, **options)
+    kept = SkeletonDataset(store, None, SkeletonFeatureExtractor(), augmentation, min_augmented_frames=15, **options)
+    lengths = [ruined[SampleKey(0, epoch)]["frame_mask"].shape[1] for epoch in range(50)]
+    assert min(lengths) < 15
+    assert min(kept[SampleKey(0, epoch)]["frame_mask"].shape[1] for epoch in range(50)) >= 15
+
+
+def test_stream_is_taken_after_augmentation(store):
+    augmentation = SkeletonAugmentation(probability=1.0, spatial=("scale",), temporal=("crop",))
+    joint = SkeletonDataset(store, [0], SkeletonFeatureExtractor(), augmentation)[SampleKey(0, 2)]["keypoints"]
+    motion = SkeletonDataset(store, [0], SkeletonFeatureExtractor(stream="motion"), augmentation)[SampleKey(0, 2)]
+    assert not motion["keypoints"][:, 0].any()
+    np.testing.assert_allclose(motion["keypoints"][:, 1:], np.diff(joint, axis=1), atol=1e-6)
+
+
+def test_several_stores(store, tmp_path):
+    extra = write_store(tmp_path / "extra", [make_sample("extra", [(0, 33)])])
+    dataset = SkeletonDataset([store, extra], [np.array([1, 0]), None], SkeletonFeatureExtractor())
+    assert names(dataset) == ["pair", "alone", "extra"]
+    assert dataset.labels.tolist() == [1, 0, -1]
+    with pytest.raises(ValueError, match="2 stores need one array of indices each, got 1"):
+        SkeletonDataset([store, extra], [np.array([1])], SkeletonFeatureExtractor())
+    with SkeletonStoreWriter(tmp_path / "kinect", "kinect20", frame_rate=30.0) as writer:
+        writer.add(SkeletonSample(np.ones((1, 30, 20, 3), np.float32), np.ones((1, 30), bool), name="other"))
+    with pytest.raises(ValueError, match="kinect20"):
+        SkeletonDataset([store, SkeletonStore.open(tmp_path / "kinect")], None, SkeletonFeatureExtractor())
+
+
+def test_collator_pads_persons_and_frames(store):
+    dataset = SkeletonDataset(store, None, SkeletonFeatureExtractor())
+    batch = SkeletonCollator()([dataset[0], dataset[1]])
+    assert batch["keypoints"].shape == (2, 2, 50, JOINTS, 3) and batch["keypoints"].dtype == torch.float32
+    assert batch["frame_mask"].sum(dim=2).tolist() == [[40, 0], [50, 35]]
+    assert not batch["keypoints"][~batch["frame_mask"]].any()
+    assert batch["labels"].tolist() == [0, 1] and batch["labels"].dtype == torch.int64
+    assert "labels" not in SkeletonCollator()([dataset[0], {**dataset[1], "labels": -1}])
+
+
+def test_epoch_sampler_is_a_permutation_per_epoch():
+    sampler = EpochSampler(50, seed=1)
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert {key.epoch for key in keys} == {epoch}
+        assert sorted(key.index for key in keys) == list(range(50))
+        orders.append([key.index for key in keys])
+        assert orders[-1] == EpochSampler(50, seed=1).order(epoch).tolist()
+    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] != EpochSampler(50, seed=2).order(0).tolist()
+    assert [key.index for key in EpochSampler(4, shuffle=False)] == [0, 1, 2, 3]
+
+
+def test_training_batches_cover_an_epoch_without_overlap_on_all_ranks():
+    def sampler(rank):
+        return TrainingBatchSampler(EpochSampler(53, 0), 3, 8, accumulation=2, rank=rank, world_size=2)
+
+    batches = [list(sampler(rank)) for rank in range(2)]
+    assert sampler(0).steps_per_epoch == 4 and len(sampler(0)) == 16
+    assert [len(b) for b in batches] == [16, 16]
+    for epoch in range(2):
+        keys = [key for rank in batches for batch in rank[epoch * 8 : epoch * 8 + 8] for key in batch]
+        assert {key.epoch for key in keys} == {epoch}
+        assert len({key.index for key in keys}) == len(keys) == 48
+
+
+@pytest.mark.parametrize("first_step", [1, 4, 7])
+def test_training_batches_continue_at_any_step(first_step):
+    def sampler(first):
+        return TrainingBatchSampler(EpochSampler(53, 0), 3, 10, 2, rank=1, world_size=2, first_step=first)
+
+    assert list(sampler(first_step)) == list(sampler(0))[first_step * 2 :]
+    assert sampler(0).batch(first_step, 1) == list(sampler(0))[first_step * 2 + 1]
+
+
+def test_training_batches_need_enough_sequences():
+    with pytest.raises(ValueError, match="11 sequences are fewer than one optimiser step needs: batch size 3 x 2"):
+        TrainingBatchSampler(EpochSampler(11), 3, 10, 2, world_size=2)
+
+
+def test_batches_do_not_depend_on_workers(store):
+    dataset = SkeletonDataset(
+        store, None, SkeletonFeatureExtractor(), SkeletonAugmentation(), single_person=True, min_frames=19
+    )
+    sampler = TrainingBatchSampler(EpochSampler(len(dataset)), 3, 6)
+
+    def batches(workers):
+        np.random.seed(workers)
+        torch.manual_seed(workers)
+        collator = HiTRSPreTrainingCollator()
+        return list(DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=workers))
+
+    for alone, shared in zip(batches(0), batches(2), strict=True):
+        assert alone.keys() == shared.keys()
+        assert all(torch.equal(alone[name], shared[name]) for name in alone)
