@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from transformers import AutoConfig, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -35,7 +34,7 @@ from skeleton_transformers.evaluation.protocols import check_parts, describe_dat
 from skeleton_transformers.evaluation.subsets import label_subset, save_label_subset
 from skeleton_transformers.hub.model_card import HITRS_CITATION, write_model_card
 from skeleton_transformers.models.families import get_family
-from skeleton_transformers.training.optimization import finetuning_schedule, parameter_groups
+from skeleton_transformers.training.optimization import EPOCH_FACTORS, parameter_groups
 from skeleton_transformers.training.recipes import (
     Recipe,
     RecipeError,
@@ -125,22 +124,19 @@ class RecognitionTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         if self.lr_scheduler is None:
-            optimizer = optimizer or self.optimizer
             training = self.training
-            steps_per_epoch = max(1, round(num_training_steps / (training.schedule_epochs or training.epochs)))
             schedule = training.schedule or training.mode
-            if schedule == "cosine":
-                warmup = training.warmup_epochs * steps_per_epoch
-                self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                    optimizer,
-                    lambda step: (
-                        (step + 1) / (warmup + 1)
-                        if step < warmup
-                        else 0.5 * (1 + np.cos(np.pi * (step - warmup) / max(1, num_training_steps - warmup)))
-                    ),
-                )
-            else:
-                self.lr_scheduler = finetuning_schedule(optimizer, schedule, steps_per_epoch)
+            epochs = training.schedule_epochs or training.epochs
+
+            def factor(step: int) -> float:
+                if schedule == "cosine":
+                    warmup = training.warmup_epochs / epochs * num_training_steps
+                    if step < warmup:
+                        return (step + 1) / (warmup + 1)
+                    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup))
+                return EPOCH_FACTORS[schedule](step * epochs // num_training_steps + 1)
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:

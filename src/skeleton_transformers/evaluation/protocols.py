@@ -5,6 +5,7 @@ Each returns a JSON-able dictionary that carries, besides the numbers, what is n
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,9 @@ from .metrics import check_labels, classification_metrics
 from .provenance import provenance
 from .retrieval import knn_accuracy
 from .subsets import label_subset
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -57,7 +61,7 @@ def check_parts(train_part: str, eval_part: str) -> None:
         )
 
 
-def describe_data(store: SkeletonStore, protocol: str, seed: int, **more: Any) -> dict[str, Any]:
+def describe_data(store: SkeletonStore, protocol: str | None, seed: int, **more: Any) -> dict[str, Any]:
     """Corpus, checksum, split, seed, versions and commit: the part that all results share."""
     return {
         "corpus": store.corpus,
@@ -69,24 +73,33 @@ def describe_data(store: SkeletonStore, protocol: str, seed: int, **more: Any) -
     }
 
 
-def labelled_part(store: SkeletonStore, protocol: str, part: str) -> np.ndarray:
-    """Indices of one part of a split, checked to be non-empty and inside the label map.
+def labelled_part(store: SkeletonStore, protocol: str | None, part: str) -> np.ndarray:
+    """Indices of the labelled recordings of one part of a split.
 
     The parts of a split never depend on the seed of a run, so that numbers of different seeds share their test samples.
+
+    Raises:
+        ValueError: When nothing is left, or a label lies outside the label map.
     """
-    indices = np.asarray(split_indices(store, protocol, part))
-    if not indices.size:
-        raise ValueError(f"the part {part!r} of the split {protocol!r} of {store.path} is empty")
+    indices = np.asarray(split_indices(store, protocol, part), dtype=np.int64)
     labels = np.asarray(store.labels)[indices]
-    check_labels(labels, len(store.label_names), np.asarray(store.names)[indices])
-    return indices
+    labelled = indices[labels != -1]
+    if not labelled.size:
+        raise ValueError(
+            f"the part {part!r} of the split {protocol!r} of {store.path} has no labelled recordings "
+            f"({len(indices)} recordings, {len(store)} in the store)"
+        )
+    if len(labelled) < len(indices):
+        logger.info("left out %d recordings of the part %r that have no label", len(indices) - len(labelled), part)
+    check_labels(np.asarray(store.labels)[labelled], len(store.label_names), np.asarray(store.names)[labelled])
+    return labelled
 
 
 def protocol_features(
     model: torch.nn.Module | None,
     feature_extractor: Any,
     store: SkeletonStore,
-    protocol: str,
+    protocol: str | None,
     *,
     train_part: str = "train",
     eval_part: str = "test",
@@ -184,7 +197,7 @@ def evaluate_accuracy(
     model: torch.nn.Module,
     feature_extractor: Any,
     store: SkeletonStore,
-    protocol: str,
+    protocol: str | None,
     *,
     eval_part: str = "test",
     batch_size: int = 64,
