@@ -13,11 +13,11 @@ import argparse
 import gc
 import importlib.util
 import logging
+import signal
 import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ from skeleton_transformers.models.families import get_family
 from skeleton_transformers.training.checkpoints import (
     InterruptGuard,
     RunLog,
+    ignore_interrupts,
     latest_checkpoint,
     read_state,
     save_checkpoint,
@@ -136,6 +137,13 @@ def build_datasets(recipe, stores, extractor, config) -> tuple[SkeletonDataset, 
     )
 
 
+def build_collator(config, seed: int) -> HiTRSPreTrainingCollator:
+    clip = {name: getattr(config, name) for name in ("clip_length", "clip_stride", "clip_dilation")}
+    return HiTRSPreTrainingCollator(
+        **clip, mask_probability=config.mask_probability, mask_replacement=config.mask_replacement, seed=seed
+    )
+
+
 def measure(output, metrics: list[str]) -> torch.Tensor:
     return torch.stack([getattr(output, name).detach().float() for name in metrics])
 
@@ -215,38 +223,25 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     set_seed(recipe.seed, device_specific=True)  # every process drops other units
 
     # Batches: a function of the seed and of the optimiser step, so a run can begin at any step.
-    rank, processes, micro_batches = (
-        accelerator.process_index,
-        accelerator.num_processes,
-        training.gradient_accumulation_steps,
-    )
-    train_batches = TrainingBatchSampler(
-        EpochSampler(len(train_set), recipe.seed),
-        training.batch_size,
-        training.max_steps,
-        micro_batches,
-        rank,
-        processes,
-    )
+    micro_batches, processes = training.gradient_accumulation_steps, accelerator.num_processes
+    ranks = {"rank": accelerator.process_index, "world_size": processes}
+    order = EpochSampler(len(train_set), recipe.seed)
+    train_batches = TrainingBatchSampler(order, training.batch_size, training.max_steps, micro_batches, **ranks)
     validation_size = min(training.batch_size, len(validation_set) // processes)
     if validation_size < 2:
         raise RecipeError(f"{len(validation_set)} sequences are too few to validate on; raise data.validation_share")
-    validation_batches = TrainingBatchSampler(
-        EpochSampler(len(validation_set), recipe.seed), validation_size, 1, rank=rank, world_size=processes
-    )
-    validation_batches.num_steps = validation_batches.steps_per_epoch  # always the first epoch
-    loading = {
-        "collate_fn": HiTRSPreTrainingCollator(
-            config.clip_length,
-            config.clip_stride,
-            config.clip_dilation,
-            config.mask_probability,
-            config.mask_replacement,
-            seed=recipe.seed,
-        ),
-        "num_workers": training.num_workers,
-        "pin_memory": accelerator.device.type == "cuda",
-    }
+    validation_batches = TrainingBatchSampler(EpochSampler(len(validation_set), recipe.seed), validation_size, **ranks)
+
+    def load(dataset: SkeletonDataset, batches: TrainingBatchSampler) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=build_collator(config, recipe.seed),
+            num_workers=training.num_workers,
+            worker_init_fn=ignore_interrupts,
+            pin_memory=accelerator.device.type == "cuda",
+            generator=torch.Generator(),  # or it would draw from the one that dropout uses
+        )
 
     # Continue where the newest checkpoint stands.
     step, logged, totals = 0, 0, torch.zeros(len(metrics), dtype=torch.float64)
@@ -270,9 +265,11 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         accelerator.log({f"{part}/{name}": value for name, value in values.items()}, step=step)
 
     def save() -> None:
+        def add_model(folder: Path) -> None:
+            save_model(accelerator, model, extractor, folder / "model")
+
         state = {"position": position, "logged": logged, "totals": totals.tolist()}
-        keep, more = training.keep_checkpoints, partial(save_model, accelerator, model, extractor)
-        save_checkpoint(accelerator, output_dir, step, state, keep, lambda folder: more(folder / "model"))
+        save_checkpoint(accelerator, output_dir, step, state, training.keep_checkpoints, add_model)
 
     def refuse(message: torch.Tensor, per_micro_batch: list[torch.Tensor]) -> None:
         bad = [m for m, values in enumerate(per_micro_batch) if not values[0].isfinite()]
@@ -284,9 +281,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
             f"({', '.join(names)}), lower training.learning_rate, or set training.mixed_precision=no"
         )
 
-    # Generators of their own keep the loaders from drawing from the one that dropout uses.
-    batches = iter(DataLoader(train_set, batch_sampler=train_batches, generator=torch.Generator(), **loading))
-    validation = DataLoader(validation_set, batch_sampler=validation_batches, generator=torch.Generator(), **loading)
+    batches, validation = iter(load(train_set, train_batches)), load(validation_set, validation_batches)
     progress = tqdm(total=training.max_steps, initial=step, disable=not accelerator.is_local_main_process, unit="step")
     stop, clock = False, time.perf_counter()
     model.train()
@@ -335,7 +330,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         save_model(accelerator, model, extractor, output_dir)
     elif accelerator.is_main_process:
         logging.warning("interrupted after step %d; continue with --resume", step)
-    return 128 + interrupt.signal if interrupt.signal and step < training.max_steps else 0
+    return 0 if step == training.max_steps else 128 + (interrupt.signal or signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
     Args:
         sampler: order of the items in every epoch.
         batch_size: items in one micro-batch of one process.
-        num_steps: optimiser step at which the run ends.
+        num_steps: optimiser step at which the run ends; `None` ends it after one epoch.
         accumulation: micro-batches in one optimiser step.
         rank, world_size: this process and the number of processes.
         first_step: optimiser step at which to begin.
@@ -99,7 +99,7 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
         self,
         sampler: EpochSampler,
         batch_size: int,
-        num_steps: int,
+        num_steps: int | None = None,
         accumulation: int = 1,
         rank: int = 0,
         world_size: int = 1,
@@ -107,12 +107,12 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
     ):
         self.sampler = sampler
         self.batch_size = batch_size
-        self.num_steps = num_steps
         self.accumulation = accumulation
         self.rank = rank
         self.world_size = world_size
         self.first_step = first_step
         self.steps_per_epoch = len(sampler) // (batch_size * accumulation * world_size)
+        self.num_steps = self.steps_per_epoch if num_steps is None else num_steps
         self._order: tuple[int, np.ndarray] | None = None
         if self.steps_per_epoch == 0:
             raise ValueError(

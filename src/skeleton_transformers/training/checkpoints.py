@@ -151,10 +151,17 @@ class InterruptGuard:
         self.signal = number
 
 
+def ignore_interrupts(worker: int = 0) -> None:
+    """`worker_init_fn` of a DataLoader: signals are the business of the training process, which ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 __all__ = [
     "InterruptGuard",
     "RunLog",
     "STATE_NAME",
+    "ignore_interrupts",
     "latest_checkpoint",
     "list_checkpoints",
     "read_run_log",

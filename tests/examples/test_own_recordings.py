@@ -1,0 +1,94 @@
+"""The afternoon of a user with her own recordings: the commands of docs/recordings.md, on 15 joints she named herself."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+JOINTS = (
+    "pelvis neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist "
+    "left_hip left_knee left_ankle right_hip right_knee right_ankle"
+).split()
+PARENTS = [0, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13]
+POSE = np.array(
+    [[0, 0, 0], [0, 0.5, 0], [0, 0.7, 0]]
+    + [[0.2 * side, y, 0] for side in (1, -1) for y in (0.45, 0.2, -0.05)]
+    + [[0.1 * side, y, 0] for side in (1, -1) for y in (-0.05, -0.45, -0.85)],
+    dtype=np.float32,
+)
+
+
+def write_recordings(folder: Path) -> None:
+    """Two actions by four subjects: the left or the right wrist goes up and down."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    with open(folder.parent / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "label", "subject"])
+        for number in range(32):
+            action, subject = ("raise left", "raise right")[number % 2], f"subject {number // 2 % 4}"
+            frames = int(rng.integers(25, 40))
+            keypoints = np.tile(POSE, (frames, 1, 1)) + rng.normal(0, 0.01, (frames, 15, 3))
+            wrist = JOINTS.index("left_wrist" if action == "raise left" else "right_wrist")
+            keypoints[:, wrist, 1] += 0.4 * np.sin(np.linspace(0, rng.uniform(3, 9), frames)) ** 2
+            np.save(folder / f"take_{number:03d}.npy", keypoints.astype(np.float32))
+            table.writerow([f"take_{number:03d}.npy", action, subject])
+    layout = {"name": "workshop15", "joints": JOINTS, "parents": PARENTS}
+    (folder.parent / "layout.json").write_text(json.dumps(layout))
+
+
+def run(*words: str, cwd: Path) -> str:
+    result = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=400)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def afternoon(tmp_path_factory):
+    """Runs the four commands of the page, word for word but for shorter training; returns the folder and the prediction."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_recordings(folder / "recordings")
+    page = (REPOSITORY / "docs" / "recordings.md").read_text()
+    block = next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "pretrain.py" in block)
+    commands = block.replace("\\\n", " ").strip().splitlines()
+    assert len(commands) == 4
+    for line in commands:
+        words = line.replace("examples/", f"{REPOSITORY}/examples/").split()
+        words = (
+            [sys.executable] + words[1:]
+            if words[0] == "python"
+            else [str(Path(sys.executable).parent / words[0])] + words[1:]
+        )
+        if "pretrain.py" in line:
+            words += ["training.max_steps=4", "training.batch_size=8", "training.warmup_steps=1"]
+        if "finetune.py" in line:
+            words += ["training.epochs=15", "training.batch_size=8", "training.learning_rate=0.002"]
+        output = run(*words, cwd=folder)
+    return folder, output
+
+
+def test_the_four_commands_of_the_page_give_the_right_prediction(afternoon):
+    folder, prediction = afternoon
+    assert "raise left" in prediction
+    results = json.loads((folder / "runs" / "recognition" / "results.json").read_text())
+    assert results["top1_accuracy"] >= 0.75
+
+
+def test_the_layout_travels_in_the_model_folder(afternoon):
+    folder, _ = afternoon
+    code = (
+        "import sys\nfrom skeleton_transformers import HiTRSForActionRecognition, SkeletonFeatureExtractor, list_layouts\n"
+        "assert 'workshop15' not in list_layouts()\n"
+        "extractor = SkeletonFeatureExtractor.from_pretrained(sys.argv[1])\n"
+        "model = HiTRSForActionRecognition.from_pretrained(sys.argv[1])\n"
+        "print(model.config.skeleton_layout.joints[2], model(**extractor([sys.argv[2]], return_tensors='pt')).logits.shape)"
+    )
+    output = run(sys.executable, "-c", code, "runs/recognition", "recordings/take_000.npy", cwd=folder)
+    assert output.strip() == "head torch.Size([1, 2])"
