@@ -1,6 +1,6 @@
 """The `skeleton-transformers` command. Its verbs only call the library."""
 
-from huggingface_hub import typer_factory
+import typer
 
 from .convert import convert
 from .evaluate import evaluate
@@ -10,7 +10,11 @@ from .prepare import prepare
 from .render import render
 
 
-app = typer_factory(help="Prepare skeleton recordings; predict, evaluate, draw and convert with skeleton models.")
+app = typer.Typer(
+    help="Prepare skeleton recordings; predict, evaluate, draw and convert with skeleton models.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 for verb in (prepare, inspect, render, predict, evaluate, convert):
     app.command()(verb)
 
