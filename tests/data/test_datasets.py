@@ -15,8 +15,8 @@ from skeleton_transformers.data.datasets import (
     SkeletonDataset,
     TrainingBatchSampler,
     minimum_frames,
-    resize_frames,
 )
+from skeleton_transformers.data.geometry import resize_frames
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
 
@@ -117,26 +117,23 @@ def test_short_sequences_are_stretched(store):
     dataset = SkeletonDataset(store, [2], SkeletonFeatureExtractor(), min_frames=19, short_sequences="stretch")
     item = dataset[0]
     assert item["keypoints"].shape == (1, 19, JOINTS, 3) and item["frame_mask"].all()
-    original = store[2].keypoints
-    assert np.array_equal(item["keypoints"][:, [0, -1]], original[:, [0, -1]])
-    position = 5 * 11 / 18
-    expected = original[:, 3] * (1 - (position - 3)) + original[:, 4] * (position - 3)
-    np.testing.assert_allclose(item["keypoints"][:, 5], expected, rtol=1e-5, atol=1e-6)
+    expected, _ = resize_frames(store[2].keypoints, store[2].frame_mask, 19)
+    assert np.array_equal(item["keypoints"], expected)
+
+
+def test_lengths_count_after_the_extractor_has_changed_them(store):
+    halved = SkeletonDataset(store, None, SkeletonFeatureExtractor(frame_rate=15.0), min_frames=19)
+    assert names(halved) == ["alone", "pair", "ghost", "leaves"]
+    cut = SkeletonDataset(store, None, SkeletonFeatureExtractor(max_frames=15), single_person=True, min_frames=15)
+    assert names(cut) == ["alone", "pair", "pair (person 2)", "ghost", "leaves", "leaves (person 2)"]
+    for dataset in (halved, cut):
+        for i in range(len(dataset)):
+            assert dataset[i]["frame_mask"].shape[1] >= dataset.min_frames
 
 
 def test_nothing_left_is_an_error(store):
     with pytest.raises(ValueError, match="1 are shorter than 19 frames; use short_sequences='stretch'"):
         SkeletonDataset(store, [2], SkeletonFeatureExtractor(), min_frames=19)
-
-
-def test_resize_frames_keeps_absences():
-    keypoints = np.arange(6, dtype=np.float32).reshape(1, 6, 1, 1) + 1
-    frame_mask = np.array([[True, True, False, False, True, True]])
-    keypoints[~frame_mask] = 0
-    resized, mask = resize_frames(keypoints, frame_mask, 11)
-    assert mask[0].tolist() == [True, True, True, *[False] * 5, True, True, True]
-    # nothing is blended with the zeros of an absent frame
-    np.testing.assert_allclose(resized[0, :, 0, 0], [1, 1.5, 2, 0, 0, 0, 0, 0, 5, 5.5, 6])
 
 
 @pytest.mark.parametrize("stride", range(1, 12))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from .geometry import resize_frames
 from .storage import SkeletonStore
 
 
@@ -258,26 +259,24 @@ class SkeletonDataset(Dataset):
         return {"keypoints": keypoints, "frame_mask": frame_mask, "labels": sample.label, "key": key}
 
     def _item_lengths(self, store: SkeletonStore, index: int) -> list[int]:
-        """Frames of every item that a sample gives, after the extractor's change of frame rate."""
-        extractor = self.feature_extractor
-        mask = store[index].frame_mask
+        """Frames of every item that a sample gives, once the extractor has chosen persons and frames."""
+        extractor, sample = self.feature_extractor, store[index]
+        mask = sample.frame_mask
+        time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames)
+        if extractor.person_selection in ("first", "all") and time_changes == (None, None, None):
+            if extractor.person_selection == "first":
+                mask = mask[: extractor.max_persons]
+        else:
+            try:
+                mask = extractor.normalize(sample.keypoints, mask, store.frame_rate, name=sample.name)[1]
+            except ValueError as error:
+                logger.warning("left out: %s", error)
+                return [0]
         if not self.single_person:
             mask = mask.any(axis=0, keepdims=True)
-        elif extractor.person_selection == "first":
-            mask = mask[: extractor.max_persons]
         # (persons,) last present frame + 1, 0 for a person who is never there
         lengths = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)
-        if self.single_person:
-            lengths = lengths[lengths > 0]
-            if extractor.person_selection != "all":
-                lengths = lengths[: extractor.max_persons]
-        if extractor.num_frames is not None:
-            lengths = np.where(lengths > 0, extractor.num_frames, 0)
-        elif extractor.frame_rate is not None:
-            lengths = np.round(lengths * extractor.frame_rate / store.frame_rate)
-        if extractor.max_frames is not None:
-            lengths = np.minimum(lengths, extractor.max_frames)
-        return lengths.astype(int).tolist()
+        return lengths[lengths > 0].tolist() or [0]
 
 
 class SkeletonCollator:
@@ -322,29 +321,6 @@ def minimum_frames(clip_stride: int, crop_ratio: float = 0.2) -> int:
     return math.floor(round(2 * clip_stride / (1 - crop_ratio) + 1, 6)) + 1
 
 
-def resize_frames(keypoints: np.ndarray, frame_mask: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Resamples a sequence to another number of frames by linear interpolation.
-
-    A new frame lies between two old ones; where only the nearer of them is present it is copied, where that one is
-    absent the new frame is absent.
-
-    Args:
-        keypoints: float32 `(M, T, V, C)`.
-        frame_mask: bool `(M, T)`.
-        num_frames: frames of the result.
-    """
-    position = np.linspace(0.0, frame_mask.shape[1] - 1, num_frames)  # (num_frames,)
-    before = np.floor(position).astype(np.int64)
-    after = np.minimum(before + 1, frame_mask.shape[1] - 1)
-    nearest = np.round(position).astype(np.int64)
-    weight = (position - before).astype(np.float32)[:, None, None]
-    both = (frame_mask[:, before] & frame_mask[:, after])[..., None, None]  # (M, num_frames, 1, 1)
-    blended = (1 - weight) * keypoints[:, before] + weight * keypoints[:, after]
-    mask = frame_mask[:, nearest]
-    resized = np.where(both, blended, keypoints[:, nearest]) * mask[..., None, None]
-    return resized.astype(np.float32), mask
-
-
 def _trim(keypoints: np.ndarray, frame_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Drops the frames after the last one in which anybody is present; at least one frame is kept."""
     present = np.flatnonzero(frame_mask.any(axis=0))
@@ -360,5 +336,4 @@ __all__ = [
     "TrainingBatchSampler",
     "minimum_frames",
     "pad_items",
-    "resize_frames",
 ]

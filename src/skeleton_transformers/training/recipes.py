@@ -203,13 +203,9 @@ def build_feature_extractor(
 
 def layout_reference(layout: SkeletonLayout) -> str | dict[str, Any]:
     """What a config stores of a layout: the name where a name says everything, the whole layout where it is custom."""
-    from ..skeletons import get_layout
+    from ..skeletons import is_built_in_layout
 
-    try:
-        known = get_layout(layout.name) == layout
-    except ValueError:
-        known = False
-    return layout.name if known else layout.to_dict()
+    return layout.name if is_built_in_layout(layout) else layout.to_dict()
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
