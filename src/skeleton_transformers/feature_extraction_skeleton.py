@@ -350,7 +350,7 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         if frame_mask is None:
             points = values[..., : self.num_coordinates]
             # (M, T, V, C) -> (M, T, V * C)
-            mask: np.ndarray = points.reshape(persons, frames, -1).any(axis=2)
+            mask = np.asarray(points.reshape(persons, frames, -1).any(axis=2))
         else:
             mask = self._check_mask(frame_mask, (persons, frames), name)
         # The sum of finite numbers of any sensible size is finite, so this looks for the place only where there is one.
