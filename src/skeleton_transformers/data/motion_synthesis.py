@@ -88,7 +88,9 @@ def _angle_signs() -> np.ndarray:
     signs = np.ones((len(_JOINTS), 3))
     for name, row in zip(_JOINTS, signs):
         forward_flexing = name.endswith(("shoulder", "elbow", "wrist", "hip", "ankle")) and name != "spine_shoulder"
-        row[0] = -1.0 if forward_flexing else 1.0  # a hanging limb swings forward, the trunk bows and the knee bends backward
+        row[0] = (
+            -1.0 if forward_flexing else 1.0
+        )  # a hanging limb swings forward, the trunk bows and the knee bends backward
         side = _SIDE[_J[name]]
         row[1], row[2] = (side, side) if side else (-1.0, 1.0)  # trunk: bend and turn to the left
     return signs
@@ -247,11 +249,33 @@ CROUCH: Pose = {"lean": 25.0, **_legs(55, 85), **_arm("both", -25, 10, 0, 25)}
 DEEP_SQUAT: Pose = {"lean": 30.0, **_legs(88, 115), **_arm("both", 65, 5, 0, 15)}
 SEATED: Pose = {"lean": 6.0, **_legs(80, 84), **_arm("both", 22, 4, -8, 50)}
 HALF_SEATED: Pose = {"lean": 38.0, **_legs(40, 55), **_arm("both", 25, 8, 0, 30), "neck": -15.0}
-STOOP: Pose = {"lean": 72.0, "waist": 15.0, **_legs(12, 28), **_arm("main", 75, 0, 0, 10), **_arm("other", 30, 5, 0, 25)}
-KNEEL: Pose = {"lean": 32.0, "waist": 15.0, **_legs(85, 110), **_arm("main", 40, 5, 0, 5), **_arm("other", 25, 10, 0, 50)}
+STOOP: Pose = {
+    "lean": 72.0,
+    "waist": 15.0,
+    **_legs(12, 28),
+    **_arm("main", 75, 0, 0, 10),
+    **_arm("other", 30, 5, 0, 25),
+}
+KNEEL: Pose = {
+    "lean": 32.0,
+    "waist": 15.0,
+    **_legs(85, 110),
+    **_arm("main", 40, 5, 0, 5),
+    **_arm("other", 25, 10, 0, 50),
+}
 GUARD: Pose = {**_arm("both", 38, 12, -25, 120), "chest": 5.0}
-WINDUP: Pose = {**_arm("main", 10, 92, 75, 95), **_arm("other", 40, 10, 0, 20), "chest": (0, 0, -22), "waist": (-5, 0, -14)}
-RELEASE: Pose = {**_arm("main", 100, 12, 10, 18), **_arm("other", 5, 15, 0, 30), "chest": (12, 0, 20), "waist": (8, 0, 12)}
+WINDUP: Pose = {
+    **_arm("main", 10, 92, 75, 95),
+    **_arm("other", 40, 10, 0, 20),
+    "chest": (0, 0, -22),
+    "waist": (-5, 0, -14),
+}
+RELEASE: Pose = {
+    **_arm("main", 100, 12, 10, 18),
+    **_arm("other", 5, 15, 0, 30),
+    "chest": (12, 0, 20),
+    "waist": (8, 0, 12),
+}
 FOLLOW: Pose = {**_arm("main", 30, -12, -20, 30), "chest": (12, 0, 20), "waist": (10, 0, 8)}
 HANDS_FRONT: Pose = {**_arm("both", 42, 2, -26, 72), "neck": 6.0}
 AT_MOUTH: Pose = {**_arm("main", 48, 14, -40, 132, 10), "neck": -4.0}
@@ -272,7 +296,9 @@ _STEP_FORWARD: Pose = {"main_hip": 22.0, "main_knee": 18.0, "other_hip": -12.0, 
 
 def _gait(hip: float, knee: float, arm: float, trunk: float, bounce: float) -> tuple[Rhythm, ...]:
     return (
-        Rhythm({"right_hip": hip, "left_hip": -hip, "right_shoulder": -arm, "left_shoulder": arm, "chest": (0, 0, trunk)}),
+        Rhythm(
+            {"right_hip": hip, "left_hip": -hip, "right_shoulder": -arm, "left_shoulder": arm, "chest": (0, 0, trunk)}
+        ),
         Rhythm({"right_knee": knee, "right_ankle": knee * 0.3}, shift=0.32, wave="bump"),
         Rhythm({"left_knee": knee, "left_ankle": knee * 0.3}, shift=0.82, wave="bump"),
         Rhythm({"left_elbow": arm * 0.8}, wave="bump"),
@@ -626,7 +652,9 @@ class _Manner:
 
 
 def _neutral_manner(script: Script) -> _Manner:
-    return _Manner(np.ones((_ROWS, 3)), None, None, np.zeros(_ROWS), script.repeats[0], float(np.mean(script.frequency)), 0.0)
+    return _Manner(
+        np.ones((_ROWS, 3)), None, None, np.zeros(_ROWS), script.repeats[0], float(np.mean(script.frequency)), 0.0
+    )
 
 
 def _script_angles(compiled: _CompiledScript, tempo: Tempo, manner: _Manner) -> np.ndarray:
@@ -658,7 +686,9 @@ def _script_angles(compiled: _CompiledScript, tempo: Tempo, manner: _Manner) -> 
             angles += (fade * wave)[:, None, None] * (amplitude * manner.gain)
         if compiled.script.travel:
             fade = _smooth_step(tempo.phase / 0.12) * _smooth_step((1.0 - tempo.phase) / 0.12)
-            angles[:, _MOVE, 0] += np.cumsum(fade * np.gradient(cycles)) * compiled.script.travel * manner.gain[_MOVE, 0]
+            angles[:, _MOVE, 0] += (
+                np.cumsum(fade * np.gradient(cycles)) * compiled.script.travel * manner.gain[_MOVE, 0]
+            )
     return angles
 
 
@@ -717,7 +747,10 @@ def _world_positions(angles: np.ndarray, offsets: np.ndarray, planted: np.ndarra
     body -= feet * planted[:, :, None, None]
     cosine, sine = np.cos(turn)[..., None], np.sin(turn)[..., None]
     x, z = body[..., 0], body[..., 2]
-    body[..., 0], body[..., 2] = cosine * x + sine * z + move[:, :, None, 1], cosine * z - sine * x + move[:, :, None, 0]
+    body[..., 0], body[..., 2] = (
+        cosine * x + sine * z + move[:, :, None, 1],
+        cosine * z - sine * x + move[:, :, None, 0],
+    )
     return body
 
 
@@ -747,7 +780,9 @@ def _draw_manner(
     )
 
 
-def _distraction(frames: int, frame_rate: float, traits: SubjectTraits, free_arm: bool, rng: np.random.Generator) -> np.ndarray:
+def _distraction(
+    frames: int, frame_rate: float, traits: SubjectTraits, free_arm: bool, rng: np.random.Generator
+) -> np.ndarray:
     """Angles `(frames, rows, 3)`: posture, sway, small movements of everything, and what the free arm (the left one) does."""
     amount = np.full((_ROWS, 3), 1.6)
     amount[_MOVE] = (0.015, 0.015, 0.0)
@@ -808,7 +843,11 @@ def _perform(
     duration = float(np.clip(duration, 0.8, room))
     idle = min(1.0, (room - duration) / max(before + after, 1e-6))
     before, after = before * idle, after * idle
-    frames = int(np.clip(round((before + duration + after) * frame_rate), np.ceil(frame_rate), np.floor(max_seconds * frame_rate)))
+    frames = int(
+        np.clip(
+            round((before + duration + after) * frame_rate), np.ceil(frame_rate), np.floor(max_seconds * frame_rate)
+        )
+    )
     tempo = _tempo(frames, before, duration, frame_rate, rng)
     frequency = rng.uniform(*script.frequency) * speed**0.5
     shift = float(rng.random()) if name in ("walk", "run") else 0.0
@@ -872,7 +911,16 @@ def _layout_order() -> np.ndarray:
     return np.array([_J[name] for name in get_layout("ntu25").joints])
 
 
-_NOISE_METRES = {"hand_tip": 0.018, "thumb": 0.018, "hand": 0.012, "wrist": 0.009, "elbow": 0.007, "foot": 0.014, "ankle": 0.009, "knee": 0.007}
+_NOISE_METRES = {
+    "hand_tip": 0.018,
+    "thumb": 0.018,
+    "hand": 0.012,
+    "wrist": 0.009,
+    "elbow": 0.007,
+    "foot": 0.014,
+    "ankle": 0.009,
+    "knee": 0.007,
+}
 _NOISE = np.array([_NOISE_METRES.get(name.partition("_")[2], 0.005) for name in _JOINTS])
 
 
@@ -893,10 +941,14 @@ def _correlated_noise(rng: np.random.Generator, shape: tuple[int, ...], memory: 
     return np.sqrt(1 - memory**2) * lfilter([1.0], [1.0, -memory], white, axis=0)
 
 
-def _occlusions(positions: np.ndarray, frame_rate: float, rng: np.random.Generator) -> list[tuple[np.ndarray, int, int]]:
+def _occlusions(
+    positions: np.ndarray, frame_rate: float, rng: np.random.Generator
+) -> list[tuple[np.ndarray, int, int]]:
     """Draws (joints, first frame, end frame) that one person hides: limbs of the side turned away from the camera most of all."""
     frames = len(positions)
-    away = float((positions[:, _SHOULDERS[0], 2] - positions[:, _SHOULDERS[1], 2]).mean())  # > 0: the left side is farther
+    away = float(
+        (positions[:, _SHOULDERS[0], 2] - positions[:, _SHOULDERS[1], 2]).mean()
+    )  # > 0: the left side is farther
     far = 0 if away > 0 else 1
     events = []
     for chains, turned, facing in ((_ARM_CHAINS, 0.35, 0.08), (_LEG_CHAINS, 0.2, 0.05), (_HANDS, 0.15, 0.15)):
@@ -917,7 +969,9 @@ def _sense(positions: np.ndarray, frame_rate: float, rng: np.random.Generator) -
         truth = positions[person]
         distance = np.clip(truth[:, :1, 2:] / 3.0, 0.7, 1.6) ** 2
         shaking = _correlated_noise(rng, (frames, joints, 3), 0.75) * (_NOISE[:, None] * rng.uniform(0.7, 1.4))
-        shaking += rng.standard_normal((joints, 3)) * _NOISE[:, None]  # the sensor puts a joint of this person a little off
+        shaking += (
+            rng.standard_normal((joints, 3)) * _NOISE[:, None]
+        )  # the sensor puts a joint of this person a little off
         for hidden, start, end in _occlusions(truth, frame_rate, rng):
             # a hidden limb stays where it was seen last relative to the trunk, or follows loosely, and jitters
             trunk = truth[start:end, :1]
@@ -1161,7 +1215,9 @@ def synthesize_take(
         if num_persons == 2:
             heading = pair_heading + rng.normal(0, 5)
         elif np.hypot(*place) > 0.8:
-            heading = np.degrees(np.arctan2(-place[1], -place[0])) + rng.normal(0, 10)  # back towards the middle of the room
+            heading = np.degrees(np.arctan2(-place[1], -place[0])) + rng.normal(
+                0, 10
+            )  # back towards the middle of the room
         else:
             heading = 180.0 + rng.normal(0, 25)
         angles[..., _TURN, 0] += heading
@@ -1183,7 +1239,9 @@ def synthesize_take(
     whole = np.concatenate(pieces, axis=1)
     frames = whole.shape[1]
     # pauses are alive too, and a pelvis does not jump when the feet let go
-    restless = _smooth_noise(rng, frames, (num_persons, _MOVE, 3), 0.7 * frame_rate).swapaxes(0, 1)  # (persons, frames, joints, 3)
+    restless = _smooth_noise(rng, frames, (num_persons, _MOVE, 3), 0.7 * frame_rate).swapaxes(
+        0, 1
+    )  # (persons, frames, joints, 3)
     whole[:, :, :_MOVE] += restless * np.array([trait.sway for trait in traits]).reshape(-1, 1, 1, 1)
     width = max(3, round(0.4 * frame_rate))
     kernel = np.hanning(width + 2)[1:-1]
