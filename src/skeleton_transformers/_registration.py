@@ -33,9 +33,11 @@ def _register_feature_extractors() -> None:
 
 
 def _register_models() -> None:
-    from .models.auto import register_models
+    from .models import auto
 
-    register_models()
+    # Where it was that module that asked for the Auto classes, it is half imported and registers at its own end.
+    if hasattr(auto, "register_models"):
+        auto.register_models()
 
 
 _REGISTRATIONS: dict[str, Callable[[], None]] = {

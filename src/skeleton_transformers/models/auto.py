@@ -43,4 +43,6 @@ def register_models() -> None:
                     auto_class.register(configuration, model, exist_ok=True)
 
 
+register_models()
+
 __all__ = ["AutoModelForActionRecognition", "register_models"]
