@@ -90,7 +90,7 @@ class HiTRSPreTrainingCollator:
         # A sequence ends with the last frame in which its person is present; what follows is padding.
         num_frames = np.where(present[:, 0].any(axis=1), present.shape[2] - present[:, 0, ::-1].argmax(axis=1), 0)
         num_clips = number_of_clips(np.maximum(num_frames, 1), self.clip_length, self.clip_stride, self.clip_dilation)
-        for row in np.flatnonzero((num_frames == 0) | (num_clips < 3)):
+        for row in np.flatnonzero((num_frames == 0) | (num_clips < 3)).tolist():
             raise ValueError(
                 f"item {items[row].get('key', row)} has {num_frames[row]} frames and {num_clips[row]} clips; the order of "
                 "clips needs at least 3: raise min_frames, or use short_sequences='stretch'"
