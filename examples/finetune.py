@@ -225,6 +225,7 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         bf16=training.precision == "bf16",
         fp16=training.precision == "fp16",
         dataloader_num_workers=training.num_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["labels"],
         eval_strategy="steps" if training.eval_every else "no",
