@@ -285,7 +285,7 @@ AT_FOREHEAD: Pose = {**_arm("main", 58, 62, -12, 134, 8)}
 AT_FACE: Pose = {**_arm("main", 56, 20, -38, 134, 5), "neck": 8.0}
 WATCH: Pose = {**_arm("main", 44, 18, -58, 100), "neck": 22.0}
 OVERHEAD: Pose = {**_arm("both", 165, 12, 0, 12), "waist": -8.0, "neck": -10.0}
-REACH: Pose = {**_arm("main", 62, 4, -6, 26), "chest": (5, 0, 10), "lean": 6.0}
+REACH: Pose = {**_arm("main", 55, 4, -6, 30), "chest": (5, 0, 10), "lean": 6.0}
 
 _STEP_FORWARD: Pose = {"main_hip": 22.0, "main_knee": 18.0, "other_hip": -12.0, "move": (0.18, 0.0, 0.0)}
 
@@ -493,6 +493,7 @@ def _compile_script(script: Script) -> _CompiledScript:
 _IDLE_HOLD_POSES = np.stack([_pose(pose) for pose in _IDLE_HOLDS])
 _FIDGET_POSES = np.stack([_pose(pose) for pose in _FIDGETS])
 _SEATED_POSE = _pose({"lean": 6.0, **_legs(80, 84)})
+_HINGES = np.array([i for n, i in _J.items() if n.endswith(("elbow", "knee"))])
 _LEG_ROWS = np.array([i for n, i in _J.items() if n.endswith(("hip", "knee", "ankle"))])
 
 
@@ -553,8 +554,8 @@ def subject_traits(subject: int, seed: int = 0) -> SubjectTraits:
         offsets=offsets,
         right_handed=bool(rng.random() < 0.85),
         speed=float(np.exp(rng.normal(0, 0.14))),
-        amplitude=float(np.clip(rng.normal(0.97, 0.11), 0.7, 1.25)),
-        asymmetry=np.exp(rng.normal(0, 0.07, (_ROWS, 1))),
+        amplitude=float(np.clip(rng.normal(0.97, 0.1), 0.7, 1.2)),
+        asymmetry=np.exp(rng.normal(0, 0.06, (_ROWS, 1))),
         posture=posture,
         lag=np.clip(rng.normal(0.0, 0.025, _ROWS), -0.06, 0.06),
         sway=float(rng.uniform(0.5, 1.8)),
@@ -566,7 +567,7 @@ def subject_traits(subject: int, seed: int = 0) -> SubjectTraits:
 def _habit(seed: int, subject: int, label: int) -> tuple[np.ndarray, float, float]:
     """How one performer does one action: factor on every joint, speed factor, and a number in 0..1 that prefers a script."""
     rng = np.random.default_rng([seed, subject, label, _HABIT_STREAM])
-    return np.exp(rng.normal(0, 0.11, (_ROWS, 3))), float(np.exp(rng.normal(0, 0.08))), float(rng.random())
+    return np.exp(rng.normal(0, 0.09, (_ROWS, 3))), float(np.exp(rng.normal(0, 0.08))), float(rng.random())
 
 
 _CAMERA_YAWS = (0.0, 45.0, -45.0)  # degrees; further cameras are spread over the gaps
@@ -767,10 +768,10 @@ def _draw_manner(
     shift: float,
     rng: np.random.Generator,
 ) -> _Manner:
-    size = traits.amplitude * np.exp(rng.normal(0, 0.09))
-    gain = size * traits.asymmetry * habit * np.exp(rng.normal(0, 0.06, (_ROWS, 3)))
+    size = traits.amplitude * np.exp(rng.normal(0, 0.08))
+    gain = size * traits.asymmetry * habit * np.exp(rng.normal(0, 0.05, (_ROWS, 3)))
     return _Manner(
-        gain=gain,
+        gain=np.clip(gain, 0.6, 1.28),
         key_noise=np.exp(rng.normal(0, 0.06, compiled.poses.shape)),
         warp=np.exp(rng.normal(0, 0.2, len(compiled.phases) - 1)),
         lag=traits.lag,
@@ -874,6 +875,7 @@ def _perform(
         if role is not None:
             manner = _draw_manner(role, traits, habit, repeats, frequency, shift, rng)
             angles += _script_angles(role, clock, manner)
+        angles[:, _HINGES, 0] = np.clip(angles[:, _HINGES, 0], 0.0, 150.0)  # elbows and knees bend one way
         if flip:
             angles = _mirror(angles)
         if seated:

@@ -34,7 +34,7 @@ _PALETTES = (
 _PART_NAMES = ("trunk", "left_arm", "right_arm", "left_leg", "right_leg")
 
 VIEWS: dict[str, tuple[float, float]] = {
-    "camera": (0.0, 4.0),
+    "camera": (0.0, 10.0),
     "front": (0.0, 8.0),
     "side": (90.0, 6.0),
     "three_quarter": (35.0, 14.0),
