@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, send_to_device, set_seed
 from torch.utils.data import DataLoader
@@ -182,7 +183,9 @@ def main(arguments: list[str] | None = None) -> int:
     accelerator = Accelerator(
         mixed_precision=training.mixed_precision, log_with=training.report_to, project_dir=str(output_dir)
     )
-    logging.basicConfig(level=logging.INFO if accelerator.is_main_process else logging.ERROR)
+    logging.basicConfig()
+    logging.getLogger("skeleton_transformers").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()  # ours is the only one
     exit_code = train(recipe, accelerator, checkpoint)
     # Processes of a group must let go of the model before they leave it, or the interpreter may abort at exit.
     accelerator.free_memory()

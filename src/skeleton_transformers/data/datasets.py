@@ -273,7 +273,7 @@ class SkeletonDataset(Dataset):
                 logger.warning("left out: %s", error)
                 return [0]
         if not self.single_person:
-            mask = mask.any(axis=0)[None]
+            mask = mask.max(axis=0, keepdims=True)
         # (persons,) last present frame + 1, 0 for a person who is never there
         lengths = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)
         return lengths[lengths > 0].tolist() or [0]
