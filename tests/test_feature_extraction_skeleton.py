@@ -32,7 +32,7 @@ def sequence(
     return keypoints, mask
 
 
-# -- the call ----------------------------------------------------------------------------------------------------------
+# -- the call ---------------------------------------------------------------------------------------------------------
 def test_call_pads_ragged_sequences():
     long, mask = sequence(1, persons=2, frames=20)
     short, _ = sequence(2, persons=1, frames=8, gaps=0)
@@ -140,7 +140,7 @@ def test_the_result_does_not_depend_on_the_batch(seed):
         assert not together["frame_mask"][index, m:].any() and not together["frame_mask"][index, :, t:].any()
 
 
-# -- streams -----------------------------------------------------------------------------------------------------------
+# -- streams ----------------------------------------------------------------------------------------------------------
 @quick
 @given(seeds, st.sampled_from(list_layouts()[:8]))
 def test_bones_sum_back_to_joints_along_the_tree(seed, name):
@@ -175,7 +175,7 @@ def test_motion_of_one_frame_is_zero():
     assert extractor(np.ones((1, 25, 3)))["frame_mask"].all()
 
 
-# -- normalisation -----------------------------------------------------------------------------------------------------
+# -- normalisation ----------------------------------------------------------------------------------------------------
 @quick
 @given(seeds)
 def test_centring(seed):
@@ -201,7 +201,7 @@ def test_centring_follows_the_first_person_who_is_there():
 @quick
 @given(seeds)
 def test_normalize_view_forgets_the_camera(seed):
-    """Where the shoulder line is perpendicular to the spine, the result does not depend on how the camera was turned."""
+    """Where the shoulder line is perpendicular to the spine, the result does not depend on the camera."""
     keypoints, mask = sequence(seed)
     pose = keypoints[0, np.argmax(mask[0])]
     lower, upper = NTU.spine
@@ -283,7 +283,7 @@ def test_a_confidence_is_carried_along():
     assert not extractor(keypoints)["frame_mask"][0, 0, 3]
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 def poisoned(value: float) -> np.ndarray:
     keypoints, _ = sequence(gaps=0)
     keypoints[1, 12, 6, 2] = value
@@ -295,7 +295,8 @@ def poisoned(value: float) -> np.ndarray:
     [
         (
             [np.ones((4, 25, 3)), poisoned(np.nan)],
-            r"^sequence 1: 1 joints are not finite, the first is nan at person 1, frame 12, joint 6 \(left_wrist\), channel 2; "
+            r"^sequence 1: 1 joints are not finite, the first is nan at person 1, frame 12, "
+            r"joint 6 \(left_wrist\), channel 2; "
             r"repair the recording, or set frame_mask to False",
         ),
         (poisoned(-np.inf), "sequence 0: 1 joints are not finite, the first is -inf at person 1, frame 12"),
@@ -304,7 +305,8 @@ def poisoned(value: float) -> np.ndarray:
         (np.zeros((2, 4, 25, 3)), r"nobody is present in any of the 4 frames \(all coordinates are 0\)"),
         (
             np.ones((4, 20, 3)),
-            r"has 20 joints, shape \(4, 20, 3\), but layout 'ntu25' has 25; layouts with 20 joints are kinect20, msr20",
+            r"has 20 joints, shape \(4, 20, 3\), but layout .ntu25. has 25; "
+            "layouts with 20 joints are kinect20, msr20",
         ),
         (np.ones((4, 19, 3)), "no known layout has 19 joints"),
         (np.ones((4, 25, 4)), "has 4 channels per joint, .* but the extractor expects 3; drop the other channels"),
@@ -414,7 +416,7 @@ def test_unusable_settings_are_named(options, message):
         SkeletonFeatureExtractor(**options)
 
 
-# -- saving and loading ------------------------------------------------------------------------------------------------
+# -- saving and loading -----------------------------------------------------------------------------------------------
 OPTIONS = {
     "layout": "kinect20",
     "stream": "motion",
@@ -467,7 +469,7 @@ def test_a_custom_layout_loads_where_it_was_never_registered(tmp_path):
     assert done.stdout.strip() == f"{layout.to_dict()} bone"
 
 
-# -- real recordings ---------------------------------------------------------------------------------------------------
+# -- real recordings --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("stream", ["joint", "motion", "bone"])
 def test_real_recordings_go_through(real_data: Path, stream):
     paths = sorted((real_data / "nw-ucla" / "all_sqe").glob("*.json"))[::150]

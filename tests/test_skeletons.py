@@ -1,4 +1,4 @@
-"""Layouts: the published lists, what is refused, round trips, conversion, and the sides and bones of real recordings."""
+"""Layouts: published lists, what is refused, round trips, conversion; sides and bones of real recordings."""
 
 import json
 import re
@@ -26,7 +26,8 @@ BONES = {
     "(18,17)(19,18)(20,19)(21,21)(22,23)(23,8)(24,25)(25,12)",
     "kinect20": "(1,2)(2,3)(3,3)(4,3)(5,3)(6,5)(7,6)(8,7)(9,3)(10,9)(11,10)(12,11)(13,1)(14,13)(15,14)(16,15)(17,1)"
     "(18,17)(19,18)(20,19)",
-    "openpose18": "(0,0)(1,0)(2,1)(3,2)(4,3)(5,1)(6,5)(7,6)(8,2)(9,8)(10,9)(11,5)(12,11)(13,12)(14,0)(15,0)(16,14)(17,15)",
+    "openpose18": "(0,0)(1,0)(2,1)(3,2)(4,3)(5,1)(6,5)(7,6)(8,2)(9,8)(10,9)(11,5)(12,11)(13,12)(14,0)(15,0)"
+    "(16,14)(17,15)",
     "coco17": "(0,0)(1,0)(2,0)(3,1)(4,2)(5,0)(6,0)(7,5)(8,6)(9,7)(10,8)(11,0)(12,0)(13,11)(14,12)(15,13)(16,14)",
     "h36m17": "(0,0)(1,0)(2,1)(3,2)(4,0)(5,4)(6,5)(7,0)(8,7)(9,8)(10,9)(11,8)(12,11)(13,12)(14,8)(15,14)(16,15)",
 }
@@ -207,7 +208,7 @@ def test_conversion_refuses_what_does_not_fit():
         convert_layout(np.zeros((1, 3)), SkeletonLayout("point", ("tail",), (0,)), "ntu25")
 
 
-# -- real recordings: is the order of the joints what the layouts say? --------------------------------------------------
+# -- real recordings: is the order of the joints what the layouts say? ------------------------------------------------
 def read_msr(path) -> np.ndarray:
     poses = np.loadtxt(path)[:, :3].reshape(-1, 20, 3)
     return poses[(poses != 0).any(axis=(1, 2))]

@@ -30,37 +30,37 @@ _FOREIGN_KEYS = ("feature_extractor_type", "processor_class", "auto_map", "custo
 class SkeletonFeatureExtractor(FeatureExtractionMixin):
     """Turns raw skeleton sequences of any length and any number of people into the inputs of a model.
 
-    The work has three steps, which a call does one after the other: `normalize` (validate, select persons, resample, turn to
-    a common view, centre, scale), `apply_stream` (joint, motion or bone) and `pad`. Data sets call the steps themselves, to
-    put augmentation between the first and the second.
+    The work has three steps, which a call does one after the other: `normalize` (validate, select persons, resample,
+    turn to a common view, centre, scale), `apply_stream` (joint, motion or bone) and `pad`. Data sets call the steps
+    themselves, to put augmentation between the first and the second.
 
     Args:
-        layout: name of a joint layout, a `SkeletonLayout`, or the fields of one. `save_pretrained` writes the name of a
-            built-in layout and all fields of any other, so a saved extractor loads anywhere.
+        layout: name of a joint layout, a `SkeletonLayout`, or the fields of one. `save_pretrained` writes the name of
+            a built-in layout and all fields of any other, so a saved extractor loads anywhere.
         num_channels: values per joint: 3 for x, y, z; 2 for x, y; one more with a confidence.
-        stream: `"joint"` the coordinates; `"motion"` the change from frame to frame; `"bone"` each joint minus its parent
-            in the layout (the root is 0).
+        stream: `"joint"` the coordinates; `"motion"` the change from frame to frame; `"bone"` each joint minus its
+            parent in the layout (the root is 0).
         motion_zero: which frame of the motion stream is 0: `"first"`, m_t = x_t - x_(t-1) (Hi-TRS), or `"last"`,
-            m_t = x_(t+1) - x_t (2s-AGCN, CrosSCLR, HiCo, MAMP). Motion into or out of a frame where the person is absent
-            is 0.
+            m_t = x_(t+1) - x_t (2s-AGCN, CrosSCLR, HiCo, MAMP). Motion into or out of a frame where the person is
+            absent is 0.
         center: subtract the layout's `center` joint of the first person who is ever present: `"none"`, `"first_frame"`
-            (where that joint is in the person's first frame) or `"every_frame"` (2s-AGCN, frame by frame; while that person
-            is absent, the last place holds). Joints whose coordinates are all 0 count as not found and stay 0.
-        normalize_view: turn the whole sequence so that, in the first frame of the first person, the layout's spine points
-            along +z and then the shoulder line, left to right, along +x (2s-AGCN, Shi et al., CVPR 2019). Needs three
-            coordinates.
+            (where that joint is in the person's first frame) or `"every_frame"` (2s-AGCN, frame by frame; while that
+            person is absent, the last place holds). Joints whose coordinates are all 0 count as not found and stay 0.
+        normalize_view: turn the whole sequence so that, in the first frame of the first person, the layout's spine
+            points along +z and then the shoulder line, left to right, along +x (2s-AGCN, Shi et al., CVPR 2019). Needs
+            three coordinates.
         scale: `"spine"` divides by the first person's spine length, averaged over the frames in which she is present.
         frame_rate: resample to this many frames per second; `normalize` and calls then need `source_frame_rate`.
         num_frames: resize every sequence, up to the last frame in which anybody is present, to this length by linear
             interpolation.
-        max_frames: keep the first `max_frames` frames (as the released code of Hi-TRS does with 300). Not together with
-            `num_frames`.
+        max_frames: keep the first `max_frames` frames (as the released code of Hi-TRS does with 300). Not together
+            with `num_frames`.
         max_persons: keep at most this many persons.
-        person_selection: which: the `"first"` ones; those with the most `"energy"`, the sum of the standard deviations of
-            the coordinates over all joints of the frames where a person is present, most first (2s-AGCN, HiCo); those with
-            the most frames of `"presence"`, most first; or `"all"`, whatever `max_persons` says.
-        confidence_channel: the last channel is the confidence of an estimator, not a coordinate. It is carried along: it is
-            neither rotated nor centred nor differenced.
+        person_selection: which: the `"first"` ones; those with the most `"energy"`, the sum of the standard deviations
+            of the coordinates over all joints of the frames where a person is present, most first (2s-AGCN, HiCo);
+            those with the most frames of `"presence"`, most first; or `"all"`, whatever `max_persons` says.
+        confidence_channel: the last channel is the confidence of an estimator, not a coordinate. It is carried along:
+            it is neither rotated nor centred nor differenced.
 
     Raises:
         ValueError: for an unknown argument or value, or one that the layout does not support.
@@ -130,23 +130,24 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
         if self.num_frames is not None and self.max_frames is not None:
             raise ValueError(
-                f"Give num_frames (every sequence resized to it) or max_frames (longer ones cut), not both; got "
+                "Give num_frames (every sequence resized to it) or max_frames (longer ones cut), not both; got "
                 f"num_frames={self.num_frames} and max_frames={self.max_frames}."
             )
         if self.frame_rate is not None:
             _check_rate("frame_rate", self.frame_rate)
         if self.normalize_view and self.num_coordinates != 3:
             raise ValueError(
-                f"normalize_view turns sequences in space and needs 3 coordinates; got num_channels={self.num_channels} "
-                f"with confidence_channel={self.confidence_channel}. Use normalize_view=False for 2D data."
+                "normalize_view turns sequences in space and needs 3 coordinates; got "
+                f"num_channels={self.num_channels} with confidence_channel={self.confidence_channel}. Use "
+                "normalize_view=False for 2D data."
             )
         needed = {"spine": self.normalize_view or self.scale == "spine", "shoulders": self.normalize_view}
         for name, is_needed in needed.items():
             if is_needed and getattr(self._layout, name) is None:
                 option = "normalize_view=True" if self.normalize_view else "scale='spine'"
                 raise ValueError(
-                    f"{option} needs a layout that names its {name}; {self._layout.name!r} does not. Switch the option off, "
-                    f"or give a layout with the field {name!r}."
+                    f"{option} needs a layout that names its {name}; {self._layout.name!r} does not. Switch the "
+                    f"option off, or give a layout with the field {name!r}."
                 )
 
     @property
@@ -175,14 +176,15 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         """Prepares one sequence or a batch of sequences.
 
         Args:
-            sequences: one sequence, or a list of sequences of any lengths and numbers of people. A sequence is an array
-                `(persons, frames, joints, channels)`, or `(frames, joints, channels)` for one person, of numpy, torch or
-                nested lists, or the path of a `.npy` file with such an array. Nested lists of depth 3 are one sequence, of
-                depth 4 or 5 a list of sequences. An array of five axes is a batch.
-            frame_mask: bool `(persons, frames)`, True where that person is there; for a list of sequences, a list of masks
-                (or None where a sequence needs none). Without a mask a frame counts as present when any coordinate of it
-                is not 0.
-            source_frame_rate: frames per second of the sequences, or of each one; needed if the extractor changes the rate.
+            sequences: one sequence, or a list of sequences of any lengths and numbers of people. A sequence is an
+                array `(persons, frames, joints, channels)`, or `(frames, joints, channels)` for one person, of numpy,
+                torch or nested lists, or the path of a `.npy` file with such an array. Nested lists of depth 3 are one
+                sequence, of depth 4 or 5 a list of sequences. An array of five axes is a batch.
+            frame_mask: bool `(persons, frames)`, True where that person is there; for a list of sequences, a list of
+                masks (or None where a sequence needs none). Without a mask a frame counts as present when any
+                coordinate of it is not 0.
+            source_frame_rate: frames per second of the sequences, or of each one; needed if the extractor changes
+                the rate.
             return_tensors: `"pt"` or `"np"`; numpy arrays if left out.
 
         Returns:
@@ -190,7 +192,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             `(batch, persons, frames)`, padded with 0 and False to the largest sequence.
 
         Raises:
-            ValueError: for a sequence that cannot be used; the message names it, the place in it, the value and the remedy.
+            ValueError: for a sequence that cannot be used; the message names it, the place in it, the value and
+                the remedy.
             FileNotFoundError: if a path does not exist.
         """
         is_single = _is_single_sequence(sequences)
@@ -241,8 +244,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         if self.frame_rate is not None:
             if source_frame_rate is None:
                 raise ValueError(
-                    f"{name}: the extractor resamples to {self.frame_rate} frames per second, but the rate of the sequence is "
-                    "not known; pass source_frame_rate."
+                    f"{name}: the extractor resamples to {self.frame_rate} frames per second, but the rate of the "
+                    "sequence is not known; pass source_frame_rate."
                 )
             _check_rate(f"{name}: source_frame_rate", source_frame_rate)
             values, mask = geometry.resample_frames(values, mask, source_frame_rate, self.frame_rate)
@@ -303,7 +306,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             return_tensors: `"pt"` or `"np"`; numpy arrays if left out.
 
         Returns:
-            `keypoints` float32 `(batch, persons, frames, joints, channels)`, `frame_mask` bool `(batch, persons, frames)`.
+            `keypoints` float32 `(batch, persons, frames, joints, channels)`, `frame_mask` bool
+            `(batch, persons, frames)`.
         """
         if not samples:
             raise ValueError("There is no sequence to pad: the list is empty.")
@@ -323,8 +327,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         shape = values.shape
         if values.ndim not in (3, 4):
             raise ValueError(
-                f"{name}: has {values.ndim} axes, shape {shape}; a sequence is (persons, frames, joints, channels) or, for one "
-                "person, (frames, joints, channels)."
+                f"{name}: has {values.ndim} axes, shape {shape}; a sequence is (persons, frames, joints, channels) "
+                "or, for one person, (frames, joints, channels)."
             )
         if values.ndim == 3:
             values = values[None]
@@ -340,12 +344,13 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             )
             raise ValueError(
                 f"{name}: has {joints} joints, shape {shape}, but layout {self._layout.name!r} has "
-                f"{self._layout.num_joints}; {hint}. Name the right layout, or convert the sequence with convert_layout."
+                f"{self._layout.num_joints}; {hint}. Name the right layout, or convert the sequence with "
+                "convert_layout."
             )
         if channels != self.num_channels:
             raise ValueError(
-                f"{name}: has {channels} channels per joint, shape {shape}, but the extractor expects {self.num_channels}; "
-                "drop the other channels or set num_channels."
+                f"{name}: has {channels} channels per joint, shape {shape}, but the extractor expects "
+                f"{self.num_channels}; drop the other channels or set num_channels."
             )
         if frame_mask is None:
             points = values[..., : self.num_coordinates]
@@ -353,7 +358,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             mask = np.asarray(points.reshape(persons, frames, -1).any(axis=2))
         else:
             mask = self._check_mask(frame_mask, (persons, frames), name)
-        # The sum of finite numbers of any sensible size is finite, so this looks for the place only where there is one.
+        # The sum of finite numbers of any sensible size is finite, so the place is looked for only where
+        # there is one.
         if not math.isfinite(values.sum(dtype=np.float64)):
             self._refuse_non_finite(values, mask, name)
         if not mask.any():
@@ -369,8 +375,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             mask = mask[None]
         if mask.shape != expected:
             raise ValueError(
-                f"{name}: frame_mask has shape {mask.shape}, but the sequence has (persons, frames) = {expected}; give one "
-                "value for each person and frame."
+                f"{name}: frame_mask has shape {mask.shape}, but the sequence has (persons, frames) = {expected}; "
+                "give one value for each person and frame."
             )
         if mask.dtype != bool:
             odd = mask[(mask != 0) & (mask != 1)]
@@ -386,9 +392,10 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             return
         person, frame, joint, channel = np.argwhere(bad)[0]
         raise ValueError(
-            f"{name}: {bad.any(axis=-1).sum()} joints are not finite, the first is {values[person, frame, joint, channel]} at "
-            f"person {person}, frame {frame}, joint {joint} ({self._layout.joints[joint]}), channel {channel}; repair the "
-            "recording, or set frame_mask to False for these frames."
+            f"{name}: {bad.any(axis=-1).sum()} joints are not finite, the first is "
+            f"{values[person, frame, joint, channel]} at person {person}, frame {frame}, joint {joint} "
+            f"({self._layout.joints[joint]}), channel {channel}; repair the recording, or set frame_mask to False for "
+            "these frames."
         )
 
     def _select_persons(self, values: np.ndarray, mask: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -423,8 +430,8 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         if length < 1e-6:
             joints = self._layout.joints
             raise ValueError(
-                f"{name}: the spine of person {person}, from {joints[lower]} to {joints[upper]}, has length {length}, so it "
-                "gives no scale; repair the recording or use scale='none'."
+                f"{name}: the spine of person {person}, from {joints[lower]} to {joints[upper]}, has length {length}, "
+                "so it gives no scale; repair the recording or use scale='none'."
             )
         return np.float32(length)
 
@@ -441,8 +448,8 @@ def _check_rate(name: str, rate: float) -> None:
 
 
 def _as_numpy(value: Any) -> np.ndarray:
-    """Array of a numpy array, a torch tensor (known by what it can do, so torch is not needed here) or nested lists."""
-    if hasattr(value, "detach"):
+    """Array of a numpy array, a torch tensor or nested lists."""
+    if hasattr(value, "detach"):  # a tensor, known without importing torch
         value = value.detach().cpu()
         value = value.float().numpy() if value.is_floating_point() else value.numpy()
     return np.asarray(value)
@@ -473,7 +480,8 @@ def _to_array(sequence: Any, name: str) -> np.ndarray:
         path = os.fspath(sequence)
         if not path.endswith(".npy"):
             raise ValueError(
-                f"{path}: the feature extractor reads .npy files only; read other formats with skeleton_transformers.data.formats."
+                f"{path}: the feature extractor reads .npy files only; read other formats with "
+                "skeleton_transformers.data.formats."
             )
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{path}: there is no such file.")
@@ -485,7 +493,8 @@ def _to_array(sequence: Any, name: str) -> np.ndarray:
         return np.array(_as_numpy(sequence), dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name}: is no array of numbers ({error}); every frame needs the same joints and every joint the same channels."
+            f"{name}: is no array of numbers ({error}); every frame needs the same joints and every joint the same "
+            "channels."
         ) from error
 
 

@@ -3,14 +3,14 @@
 A layout is data, not code: streams, flips, graphs, pictures and conversions read it, and no joint number is written
 anywhere else in the package.
 
-Vocabulary. Two layouts share a joint name where the joints mark the same place of the body to within about 10 cm, or where
-the makers of the sensors equate them; conversion between layouts goes by these names:
+Vocabulary. Two layouts share a joint name where the joints mark the same place of the body to within about 10 cm, or
+where the makers of the sensors equate them; conversion between layouts goes by these names:
 
 * `spine_base`: middle of the pelvis ("hip centre" of Kinect v1, "pelvis" of Human3.6M and SMPL);
 * `spine_mid`: the trunk between pelvis and chest ("spine" of Kinect v1 and Human3.6M, the second spine joint of SMPL).
   Kinect v1 puts it only 6 cm above the hip centre, Kinect v2 about 26 cm above;
-* `spine_shoulder`: middle between the shoulders ("shoulder centre" of Kinect v1, "thorax" of Human3.6M, and the joint that
-  OpenPose calls "neck", which it computes as the middle of the shoulders);
+* `spine_shoulder`: middle between the shoulders ("shoulder centre" of Kinect v1, "thorax" of Human3.6M, and the joint
+  that OpenPose calls "neck", which it computes as the middle of the shoulders);
 * `neck`: above the shoulder line, below the head (Kinect v2, SMPL; the "neck/nose" joint of Human3.6M);
 * `head`: the centre or the top of the skull; face points (`nose`, `left_eye`, ...) are joints of their own;
 * `<side>_hand`: the palm; `<side>_hand_tip`, `<side>_thumb`, `<side>_index`, `<side>_pinky`: fingers;
@@ -54,12 +54,14 @@ class SkeletonLayout:
 
     Args:
         name: short name, such as `"ntu25"`.
-        joints: names of the joints in the order of the joint axis, `"left_shoulder"` style; see the module's vocabulary.
+        joints: names of the joints in the order of the joint axis, `"left_shoulder"` style; see the module's
+            vocabulary.
         parents: index of the parent of each joint. Exactly one joint, the root, is its own parent. The bone stream is
             `x[v] - x[parents[v]]`.
-        edges: `(child, parent)` pairs of the graph that convolutions and pictures use; the bones of `parents` if empty.
-        left_right: `(left, right)` pairs of joints that a mirror exchanges; from the names `left_...` and `right_...` if
+        edges: `(child, parent)` pairs of the graph that convolutions and pictures use; the bones of `parents` if
             empty.
+        left_right: `(left, right)` pairs of joints that a mirror exchanges; from the names `left_...` and `right_...`
+            if empty.
         body_parts: part name to joint indices, each joint in exactly one part; from the names if empty (`"trunk"`,
             `"left_arm"`, `"right_arm"`, `"left_leg"`, `"right_leg"`, or one part `"body"` if no limb is recognised).
         center: joint that centring subtracts; the root if -1.
@@ -222,7 +224,7 @@ class SkeletonLayout:
 
     @property
     def mirror_permutation(self) -> np.ndarray:
-        """Order of the joints with left and right exchanged, int64 `(joints,)`: `mirrored = x[..., permutation, :]`."""
+        """Joints with left and right exchanged, int64 `(joints,)`; mirrored names are `x[..., permutation, :]`."""
         permutation = np.arange(self.num_joints)
         for left, right in self.left_right:
             permutation[left], permutation[right] = right, left
@@ -279,7 +281,7 @@ def _sides(*joints: str) -> list[str]:
 
 
 def _built_in(name: str, joints: Sequence[str], bones: Mapping[str, str], **options: Any) -> None:
-    """Registers a layout whose bones are given as child name -> parent name (the joint without an entry is the root)."""
+    """Registers a layout whose bones are named, child to parent; the joint without an entry is the root."""
     index = {joint: position for position, joint in enumerate(joints)}
     parents = tuple(index[bones.get(joint, joint)] for joint in joints)
     for option in ("center", "graph_center"):
@@ -307,8 +309,8 @@ def _limbs(chains: Sequence[Sequence[str]]) -> dict[str, str]:
 _ARM = ("hand", "wrist", "elbow", "shoulder")
 _LEG = ("foot", "ankle", "knee", "hip")
 
-# Kinect v2 as in NTU RGB+D, PKU-MMD and GTU-3D. The bone list is that of Shi et al. (2s-AGCN, CVPR 2019): hand tips hang on
-# the thumbs.
+# Kinect v2 as in NTU RGB+D, PKU-MMD and GTU-3D. The bone list is that of Shi et al. (2s-AGCN, CVPR 2019): hand tips
+# hang on the thumbs.
 _built_in(
     "ntu25",
     [
@@ -332,8 +334,8 @@ _KINECT_V1_BONES = {
     **_limbs([(*_ARM, "spine_shoulder"), (*_LEG, "spine_base")]),
 }
 
-# Kinect v1 in the order of its SDK, as in Northwestern-UCLA. Its `spine_mid` lies within centimetres of its `spine_base`, so
-# the vertical is taken over the whole trunk.
+# Kinect v1 in the order of its SDK, as in Northwestern-UCLA. Its `spine_mid` lies within centimetres of its
+# `spine_base`, so the vertical is taken over the whole trunk.
 _built_in(
     "kinect20",
     [
@@ -347,9 +349,9 @@ _built_in(
     spine=("spine_base", "spine_shoulder"),
 )
 
-# The same 20 joints in the order of the MSR-Action3D files. Sides often found in print are exchanged: in the recordings the
-# even joints (1-based 2, 9, 11, 13; 6, 15, 17, 19) are the right ones, both by the side of the trunk seen from the direction
-# of the feet and by the arm and leg that do the one-sided actions, for which the subjects were told to use the right.
+# The same 20 joints in the order of the MSR-Action3D files. Sides often found in print are exchanged: in the
+# recordings, joints 2, 6, 9, 11, 13, 15, 17 and 19, counted from 1, are the right ones, both by the direction of
+# the feet and by the arm and leg that do the one-sided actions, for which the subjects were told to use the right.
 _built_in(
     "msr20",
     [
@@ -381,8 +383,8 @@ _built_in(
     graph_center="spine_shoulder",
 )
 
-# COCO keypoints. Graph and bones of PYSKL (Duan et al., 2022): in the graph the hips hang on the shoulders, in the bone list
-# on the nose.
+# COCO keypoints. Graph and bones of PYSKL (Duan et al., 2022): in the graph the hips hang on the shoulders, in the
+# bone list on the nose.
 _COCO_LIMBS = _limbs(
     [("wrist", "elbow", "shoulder", "nose"), ("ankle", "knee", "hip", "shoulder"), ("ear", "eye", "nose")]
 )
@@ -412,9 +414,9 @@ _built_in(
     spine=("spine_base", "spine_shoulder"),
 )
 
-# MediaPipe pose landmarks. They have no joint on the spine: the tree starts at the nose as in COCO, with the shoulders on the
-# nose and the hips on the shoulders of their side; the graph also closes the trunk across shoulders and hips, as MediaPipe draws
-# it. Without a spine there is no vertical to normalise the view by.
+# MediaPipe pose landmarks. They have no joint on the spine: the tree starts at the nose as in COCO, with the shoulders
+# on the nose and the hips on the shoulders of their side; the graph also closes the trunk across shoulders and hips,
+# as MediaPipe draws it. Without a spine there is no vertical to normalise the view by.
 _MEDIAPIPE_BONES = {
     **_limbs(
         [("wrist", "elbow", "shoulder", "nose"), ("foot", "ankle", "knee", "hip", "shoulder"), ("heel", "ankle")]
@@ -475,8 +477,8 @@ def get_layout(layout: str | Mapping[str, Any] | SkeletonLayout) -> SkeletonLayo
     """Finds a layout.
 
     Args:
-        layout: the name of a built-in or registered layout, the fields of a layout (see `SkeletonLayout.from_dict`), or a
-            layout, which is returned as it is.
+        layout: the name of a built-in or registered layout, the fields of a layout (see `SkeletonLayout.from_dict`),
+            or a layout, which is returned as it is.
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.
@@ -518,7 +520,8 @@ def register_layout(layout: SkeletonLayout, exist_ok: bool = False) -> SkeletonL
             )
         if not exist_ok:
             raise ValueError(
-                f"Another skeleton layout {layout.name!r} is already registered; choose another name or pass exist_ok=True."
+                f"Another skeleton layout {layout.name!r} is already registered; choose another name or pass "
+                "exist_ok=True."
             )
     _LAYOUTS[layout.name] = layout
     return layout

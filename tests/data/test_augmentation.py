@@ -44,7 +44,7 @@ def fitted_matrix(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(before.reshape(-1, 3), after.reshape(-1, 3), rcond=None)[0].T
 
 
-# -- ranges ------------------------------------------------------------------------------------------------------------
+# -- ranges -----------------------------------------------------------------------------------------------------------
 def check_uniform(values: np.ndarray, low: float, high: float) -> None:
     """All within the range, filling it, with the mean of a uniform distribution."""
     values, width = np.asarray(values), high - low
@@ -231,7 +231,7 @@ def test_the_default_is_the_list_of_hi_trs():
         assert abs(count - expected) < 4 * np.sqrt(expected * (1 - share))
 
 
-# -- absence, determinism ----------------------------------------------------------------------------------------------
+# -- absence, determinism ---------------------------------------------------------------------------------------------
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.sampled_from(SPATIAL + TEMPORAL), st.integers(1, 40))
 def test_absent_frames_stay_zero_and_arguments_are_not_changed(seed, operator, frames):
@@ -289,7 +289,7 @@ def test_probability_zero_and_empty_lists_change_nothing():
         assert result is keypoints and new_mask is mask
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings ---------------------------------------------------------------------------------------------------------
 def test_from_dict():
     augmentation = SkeletonAugmentation.from_dict(
         {"probability": 1, "spatial": ["flip"], "temporal": [], "flip_axis": "x", "scale_range": [0.9, 1.1]},

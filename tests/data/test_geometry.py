@@ -54,7 +54,7 @@ def sequence(seed: int, persons: int = 2, frames: int = 12, gaps: float = 0.3) -
     return keypoints, mask
 
 
-# -- rotations ---------------------------------------------------------------------------------------------------------
+# -- rotations --------------------------------------------------------------------------------------------------------
 @quick
 @given(vectors, st.floats(-7, 7), vectors)
 def test_rotations_are_orthonormal_and_keep_lengths(axis, angle, point):
@@ -109,7 +109,7 @@ def test_axis_index():
         axis_index("up")
 
 
-# -- view and centre ---------------------------------------------------------------------------------------------------
+# -- view and centre --------------------------------------------------------------------------------------------------
 @quick
 @given(seeds)
 def test_view_rotation_puts_spine_and_shoulders_on_the_axes(seed):
@@ -191,7 +191,7 @@ def test_pre_normalisation_equals_the_recorded_one(golden):
     check_golden(result[0, 10].T, golden["agcn_pre_normalization_frame10_body0"])
 
 
-# -- resampling --------------------------------------------------------------------------------------------------------
+# -- resampling -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("entry", "length"), [("hico_center_crop_n100_T64", 64), ("mamp_center_crop_n100_T120", 120)])
 def test_centre_crop_and_resize_equal_the_recorded_ones(golden, entry, length):
     keypoints = golden_input(3, 300, 25, 2).transpose(3, 1, 2, 0)[:, 2:98]  # M T V C, the central 95 % of 100 frames

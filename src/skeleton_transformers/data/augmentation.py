@@ -1,8 +1,8 @@
 """Random changes to skeleton sequences for training.
 
-The default is the list of Hi-TRS (Chen et al., ECCV 2022, as released): with probability 0.5, one spatial operator out of
-scale, noise and shear and one temporal operator out of interpolate and crop. More operators, used by other systems, are off
-until they are named.
+The default is the list of Hi-TRS (Chen et al., ECCV 2022, as released): with probability 0.5, one spatial operator out
+of scale, noise and shear and one temporal operator out of interpolate and crop. More operators, used by other systems,
+are off until they are named.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class SkeletonAugmentation:
     All persons of a sequence are changed alike. Frames where a person is absent stay 0 and never become present, so an
     operator does nothing to a person who is not there. The result depends on the arguments and on `rng` alone.
 
-    Spatial operators: `"scale"` multiplies by one factor; `"noise"` moves a few joints, each by one offset in all frames;
-    `"shear"` multiplies by a matrix with unit diagonal and random off-diagonals; `"rotate"` turns about the vertical axis;
-    `"rotate_3d"` turns about all three axes by small angles; `"flip"` mirrors the person: left and right joints change
-    names and the lateral axis its sign.
+    Spatial operators: `"scale"` multiplies by one factor; `"noise"` moves a few joints, each by one offset in all
+    frames; `"shear"` multiplies by a matrix with unit diagonal and random off-diagonals; `"rotate"` turns about the
+    vertical axis; `"rotate_3d"` turns about all three axes by small angles; `"flip"` mirrors the person: left and
+    right joints change names and the lateral axis its sign.
 
-    Temporal operators: `"interpolate"` moves every frame towards the next by one random share, x_t + r (x_(t+1) - x_t), the
-    last frame and the length stay; `"crop"` removes frames at head and tail; `"crop_resize"` keeps a random part and stretches
-    it; `"speed"` plays the sequence faster or slower.
+    Temporal operators: `"interpolate"` moves every frame towards the next by one random share,
+    x_t + r (x_(t+1) - x_t), the last frame and the length stay; `"crop"` removes frames at head and tail;
+    `"crop_resize"` keeps a random part and stretches it; `"speed"` plays the sequence faster or slower.
 
     Args:
         probability: chance that a sequence is changed at all, in [0, 1].
@@ -44,14 +44,15 @@ class SkeletonAugmentation:
         interpolate_range: `(low, high)` of the share r, within [0, 1].
         crop_ratio: largest share of the frames that `"crop"` removes, in [0, 1).
         rotate_range: largest angle of `"rotate"`, in degrees.
-        vertical_axis: `"x"`, `"y"` or `"z"`, the axis that `"rotate"` turns about: y for Kinect cameras, z once the view is
-            normalised. Needed by `"rotate"` only.
-        rotation_range: largest angle about each axis of `"rotate_3d"`, in radians (MAMP, Mao et al., ICCV 2023: 0.3; see
-            `geometry.rotation_from_angles`).
+        vertical_axis: `"x"`, `"y"` or `"z"`, the axis that `"rotate"` turns about: y for Kinect cameras, z once the
+            view is normalised. Needed by `"rotate"` only.
+        rotation_range: largest angle about each axis of `"rotate_3d"`, in radians (MAMP, Mao et al., ICCV 2023: 0.3;
+            see `geometry.rotation_from_angles`).
         flip_axis: the lateral axis, `"x"`, `"y"` or `"z"`, whose sign `"flip"` changes: x for Kinect cameras and for
             normalised views. Needed by `"flip"` only.
         flip_origin: coordinate of the mirror on that axis: 0, or 0.5 for image fractions.
-        crop_resize_range: `(low, high)` of the share of the frames that `"crop_resize"` keeps (MAMP: 0.5 to 1, HiCo: 0.1 to 1).
+        crop_resize_range: `(low, high)` of the share of the frames that `"crop_resize"` keeps (MAMP: 0.5 to 1,
+            HiCo: 0.1 to 1).
         crop_resize_min_frames: `"crop_resize"` keeps at least so many frames, or all where there are fewer (both: 64).
         crop_resize_frames: length to stretch to; the length before if None.
         speed_range: `(low, high)` of the speed factor; at 2 the sequence becomes half as long.

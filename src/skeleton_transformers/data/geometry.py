@@ -66,8 +66,8 @@ def rotation_between(source: np.ndarray, target: np.ndarray, half_turn_axis: np.
 
     Args:
         source, target: vectors `(3,)`.
-        half_turn_axis: axis to turn about, perpendicular to `target`, where the vectors point in opposite directions and
-            every such axis would do.
+        half_turn_axis: axis to turn about, perpendicular to `target`, where the vectors point in opposite directions
+            and every such axis would do.
 
     Returns:
         float64 `(3, 3)`; the identity where a vector is zero or the two are parallel.
@@ -107,10 +107,10 @@ def reference_person(frame_mask: np.ndarray) -> int:
 
 
 def view_rotation(keypoints: np.ndarray, frame_mask: np.ndarray, layout: SkeletonLayout) -> np.ndarray:
-    """Rotation that puts a person upright, facing along the y axis: the pre-normalisation of Shi et al. (2s-AGCN, CVPR 2019).
+    """Rotation that puts a person upright, facing along the y axis (Shi et al., 2s-AGCN, CVPR 2019).
 
-    In the first frame of the first person, the spine (lower to upper joint) is turned to +z by the smallest rotation, then
-    the shoulder line (left to right) to +x by the smallest rotation.
+    In the first frame of the first person, the spine (lower to upper joint) is turned to +z by the smallest rotation,
+    then the shoulder line (left to right) to +x by the smallest rotation.
 
     Args:
         keypoints: `(persons, frames, joints, 3 or more)`.
@@ -139,8 +139,8 @@ def view_rotation(keypoints: np.ndarray, frame_mask: np.ndarray, layout: Skeleto
 def reference_centers(keypoints: np.ndarray, frame_mask: np.ndarray, joint: int) -> np.ndarray:
     """Place of one joint of the first person in every frame, `(frames, channels)`.
 
-    Where that person is absent, the place in the latest frame before it holds (in the first frame there is, before that), so
-    that other people do not jump.
+    Where that person is absent, the place in the latest frame before it holds (in the first frame there is, before
+    that), so that other people do not jump.
 
     Args:
         keypoints: `(persons, frames, joints, channels)`.
@@ -158,8 +158,8 @@ def reference_centers(keypoints: np.ndarray, frame_mask: np.ndarray, joint: int)
 def subtract_centers(keypoints: np.ndarray, frame_mask: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Moves the origin of every frame to a given place.
 
-    Absent frames stay 0, and so do joints whose coordinates are all 0: that is how recordings write a joint that was not
-    found (2s-AGCN leaves them alone, too).
+    Absent frames stay 0, and so do joints whose coordinates are all 0: that is how recordings write a joint that was
+    not found (2s-AGCN leaves them alone, too).
 
     Args:
         keypoints: `(persons, frames, joints, coordinates)`.
@@ -175,8 +175,8 @@ def sample_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of a sequence at fractional frame positions, by linear interpolation.
 
-    A frame of the result is present where the nearest frame of the input is. It is blended from its two neighbours where both
-    are present, else it equals the nearest, so nobody is drawn towards the zeros of a gap.
+    A frame of the result is present where the nearest frame of the input is. It is blended from its two neighbours
+    where both are present, else it equals the nearest, so nobody is drawn towards the zeros of a gap.
 
     Args:
         keypoints: `(persons, frames, joints, channels)`.
@@ -205,8 +205,8 @@ def sample_frames(
 def resize_frames(keypoints: np.ndarray, frame_mask: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Stretches or squeezes a sequence to `num_frames` frames.
 
-    Frame i of the result lies at `(i + 0.5) * frames / num_frames - 0.5` of the input (the convention of image resizing that
-    torch calls `align_corners=False`); see `sample_frames` for what happens at gaps.
+    Frame i of the result lies at `(i + 0.5) * frames / num_frames - 0.5` of the input (the convention of image
+    resizing that torch calls `align_corners=False`); see `sample_frames` for what happens at gaps.
 
     Args:
         keypoints: `(persons, frames, joints, channels)`.
