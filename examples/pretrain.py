@@ -17,11 +17,9 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator
@@ -29,24 +27,27 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, send_
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from skeleton_transformers.data.augmentation import SkeletonAugmentation
-from skeleton_transformers.data.corpora import split_indices
-from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler, minimum_frames
-from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
+from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler
 from skeleton_transformers.data.storage import SkeletonStore
+from skeleton_transformers.evaluation.provenance import provenance
+from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.models.families import get_family
 from skeleton_transformers.training.checkpoints import (
     InterruptGuard,
     RunLog,
     ignore_interrupts,
     latest_checkpoint,
+    read_run_log,
     read_state,
     save_checkpoint,
 )
 from skeleton_transformers.training.optimization import parameter_groups, pretraining_schedule
+from skeleton_transformers.training.pretraining import (
+    PreTrainingRecipe,
+    build_pretraining_collator,
+    build_pretraining_datasets,
+)
 from skeleton_transformers.training.recipes import (
-    DataSection,
-    Recipe,
     RecipeError,
     build_feature_extractor,
     build_model_config,
@@ -62,87 +63,6 @@ TASK_METRICS = {
     "video_order_loss_weight": ("video_order_loss", "video_order_accuracy"),
     "next_clip_loss_weight": ("next_clip_loss", "next_clip_accuracy"),
 }
-
-
-@dataclass
-class PreTrainingData(DataSection):
-    """Validation never touches the test part; recordings without a protocol hold back `validation_share`."""
-
-    train_part: str = "train-validation"
-    eval_part: Literal["validation", "train"] = "validation"
-    validation_share: float = 0.05
-    short_sequences: Literal["drop", "stretch"] = "drop"
-
-
-@dataclass
-class PreTrainingSection:
-    """Optimisation; the defaults are those of Hi-TRS on NTU RGB+D. `batch_size` is per process."""
-
-    max_steps: int = 50_000
-    batch_size: int = 64
-    gradient_accumulation_steps: int = 4
-    learning_rate: float = 4e-4
-    final_learning_rate: float = 2e-6
-    warmup_steps: int = 1000
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = None  # null: what `accelerate launch` says
-    num_workers: int = 0
-    log_every: int = 50
-    eval_every: int = 1000
-    save_every: int = 1000
-    keep_checkpoints: int = 2
-    report_to: Literal["tensorboard", "wandb", "trackio"] | None = None
-
-
-@dataclass
-class PreTrainingRecipe(Recipe):
-    data: PreTrainingData = field(kw_only=True)
-    training: PreTrainingSection = field(default_factory=PreTrainingSection)
-
-
-def split(recipe: PreTrainingRecipe, stores: list[SkeletonStore]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Indices of every store to train on, and to validate on."""
-    data, train, validation = recipe.data, [], []
-    for store in stores:
-        if store.corpus != stores[0].corpus:  # extra recordings: all for training
-            train.append(np.arange(len(store)))
-            validation.append(np.arange(0))
-        elif data.protocol is not None:
-            train.append(split_indices(store, data.protocol, data.train_part, seed=recipe.seed))
-            validation.append(split_indices(store, data.protocol, data.eval_part, seed=recipe.seed))
-        else:
-            order = np.random.default_rng(recipe.seed).permutation(len(store))
-            held_out = max(1, round(data.validation_share * len(store)))
-            train.append(np.sort(order[held_out:]))
-            validation.append(np.sort(order[:held_out]))
-    return train, validation
-
-
-def build_datasets(recipe, stores, extractor, config) -> tuple[SkeletonDataset, SkeletonDataset]:
-    """Sequences of one person each, to train on (augmented) and to validate on."""
-    augmentation = None
-    if recipe.augmentation is not None:
-        augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=stores[0].layout)
-    options = {
-        "seed": recipe.seed,
-        "single_person": True,
-        "min_frames": minimum_frames(config.clip_stride),
-        "min_augmented_frames": 2 * config.clip_stride + 1,
-        "short_sequences": recipe.data.short_sequences,
-    }
-    train_indices, validation_indices = split(recipe, stores)
-    return (
-        SkeletonDataset(stores, train_indices, extractor, augmentation, **options),
-        SkeletonDataset(stores, validation_indices, extractor, **options),
-    )
-
-
-def build_collator(config, seed: int) -> HiTRSPreTrainingCollator:
-    clip = {name: getattr(config, name) for name in ("clip_length", "clip_stride", "clip_dilation")}
-    return HiTRSPreTrainingCollator(
-        **clip, mask_probability=config.mask_probability, mask_replacement=config.mask_replacement, seed=seed
-    )
 
 
 def measure(output, metrics: list[str]) -> torch.Tensor:
@@ -164,6 +84,28 @@ def save_model(accelerator: Accelerator, model, extractor, folder: Path) -> None
     unwrapped.save_pretrained(folder, is_main_process=accelerator.is_main_process, state_dict=weights)
     if accelerator.is_main_process:
         extractor.save_pretrained(folder)
+
+
+def write_card(recipe: PreTrainingRecipe, folder: Path, model, extractor, stores, num_sequences: int) -> None:
+    last = [record for record in read_run_log(folder / "log.jsonl") if record["part"] == "validation"][-1]
+    corpora = ", ".join(store.corpus or store.path.name for store in stores)
+    write_model_card(
+        folder,
+        model_name=folder.name,
+        model_summary=f"{type(model).__name__} ({extractor.stream} stream), pre-trained for {last['step']:,} steps "
+        "on sequences of 3D skeletons without labels.",
+        task="feature-extraction",
+        layout=stores[0].layout,
+        preprocessing=extractor.to_dict(),
+        training_data=f"{corpora}, {num_sequences:,} sequences of one person (split {recipe.data.protocol}, part "
+        f"{recipe.data.train_part}), without labels",
+        recipe=asdict(recipe),
+        results={name.replace("_", " "): last[name] for name in last if name.endswith("_accuracy")},
+        dataset_name=stores[0].corpus or "recordings",
+        dataset_split=f"{recipe.data.protocol}, {recipe.data.eval_part}",
+        provenance={**provenance(recipe.seed), "data_checksum": stores[0].checksum},
+        base_model=recipe.model.from_pretrained,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -203,7 +145,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     stores = [SkeletonStore.open(folder) for folder in recipe.data.stores]
     extractor = build_feature_extractor(recipe.features, stores[0].layout, recipe.model.from_pretrained)
     config = build_model_config(recipe.model, stores[0].layout, extractor.num_channels)
-    train_set, validation_set = build_datasets(recipe, stores, extractor, config)
+    train_set, validation_set = build_pretraining_datasets(recipe, stores, extractor, config)
 
     # Model, optimiser, and what to report about the tasks.
     tasks = [weight for weight in TASK_METRICS if getattr(config, weight)]
@@ -239,7 +181,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=build_collator(config, recipe.seed),
+            collate_fn=build_pretraining_collator(config, recipe.seed),
             num_workers=training.num_workers,
             worker_init_fn=ignore_interrupts,
             pin_memory=accelerator.device.type == "cuda",
@@ -331,6 +273,8 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     progress.close()
     if step == training.max_steps:
         save_model(accelerator, model, extractor, output_dir)
+        if accelerator.is_main_process:
+            write_card(recipe, output_dir, accelerator.unwrap_model(model), extractor, stores, len(train_set))
     elif accelerator.is_main_process:
         logging.warning("interrupted after step %d; continue with --resume", step)
     return 0 if step == training.max_steps else 128 + (interrupt.signal or signal.SIGTERM)

@@ -22,6 +22,7 @@ from skeleton_transformers.data.datasets import SampleKey, SkeletonDataset
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
 from skeleton_transformers.training.checkpoints import list_checkpoints, read_run_log
+from skeleton_transformers.training.pretraining import PreTrainingRecipe
 from skeleton_transformers.training.recipes import (
     RecipeError,
     build_feature_extractor,
@@ -148,7 +149,7 @@ RECIPES = sorted((EXAMPLES / "configs").glob("*_pretrain.yaml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_names_existing_settings(path):
-    recipe = load_recipe(path, pretrain.PreTrainingRecipe)
+    recipe = load_recipe(path, PreTrainingRecipe)
     layout = {"nw_ucla": "kinect20", "msr_action3d": "msr20"}.get(path.stem.removeprefix("hitrs_")[:-9], "ntu25")
     extractor = build_feature_extractor(recipe.features, SkeletonFeatureExtractor(layout=layout).skeleton_layout)
     config = build_model_config(recipe.model, extractor.skeleton_layout, extractor.num_channels)
@@ -164,7 +165,7 @@ def test_there_is_a_recipe_for_every_published_protocol_and_stream():
 
 
 def test_ntu_recipes_have_the_published_settings():
-    recipe = load_recipe(EXAMPLES / "configs" / "hitrs_ntu60_xsub_bone_pretrain.yaml", pretrain.PreTrainingRecipe)
+    recipe = load_recipe(EXAMPLES / "configs" / "hitrs_ntu60_xsub_bone_pretrain.yaml", PreTrainingRecipe)
     training = recipe.training
     assert training.batch_size * training.gradient_accumulation_steps == 256
     assert (training.max_steps, training.warmup_steps, training.max_grad_norm) == (50_000, 1000, 1.0)
@@ -190,7 +191,9 @@ def test_a_run_leaves_a_model_a_log_and_checkpoints(recipe, tmp_path, store):
         assert names <= record.keys() and all(np.isfinite(record[name]) for name in names)
         assert record["loss"] == pytest.approx(sum(record[n] for n in names if n.endswith("_loss")), rel=1e-5)
     assert [path.name for path in list_checkpoints(folder)] == [f"step_{n:08d}" for n in (3, 6, 9, 12)]
-    assert load_recipe(folder / "recipe.yaml", pretrain.PreTrainingRecipe).training.max_steps == 12
+    assert load_recipe(folder / "recipe.yaml", PreTrainingRecipe).training.max_steps == 12
+    card = (folder / "README.md").read_text()
+    assert "pre-trained for 12 steps" in card and "clip order accuracy" in card
     # a checkpoint holds a model of its own
     HiTRSForPreTraining.from_pretrained(folder / "checkpoints" / "step_00000006" / "model")
 

@@ -1,0 +1,160 @@
+"""What a pre-training recipe holds, and the sequences and batches that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data.augmentation import SkeletonAugmentation
+from ..data.corpora import split_indices
+from ..data.datasets import SkeletonDataset, minimum_frames
+from ..data.pretraining_collators import HiTRSPreTrainingCollator
+from ..data.storage import SkeletonStore
+from .recipes import DataSection, Recipe
+
+
+@dataclass
+class PreTrainingData(DataSection):
+    """Which recordings to learn from; the test part of a protocol is never touched.
+
+    Args:
+        train_part: part to train on.
+        eval_part: part to validate on.
+        validation_share: share of the recordings held back where there is no protocol.
+        short_sequences: `"drop"` sequences of too few clips, or `"stretch"` them by interpolation (a departure for
+            corpora of very short recordings).
+    """
+
+    train_part: Literal["train-validation", "train", "all"] = "train-validation"
+    eval_part: Literal["validation", "train"] = "validation"
+    validation_share: float = 0.05
+    short_sequences: Literal["drop", "stretch"] = "drop"
+
+
+@dataclass
+class PreTrainingSection:
+    """How to train; the defaults are those of Hi-TRS on NTU RGB+D (Chen et al., ECCV 2022, released code).
+
+    Args:
+        max_steps: optimiser steps.
+        batch_size: sequences in one micro-batch of one process.
+        gradient_accumulation_steps: micro-batches in one optimiser step. What is left over of an epoch is dropped.
+        learning_rate: rate at the end of the warm-up.
+        final_learning_rate: rate at the last step.
+        warmup_steps: steps of linear warm-up from 0.
+        weight_decay: of all weights but biases, layer norms, position embeddings and class tokens.
+        max_grad_norm: norm that gradients are clipped to.
+        mixed_precision: `"no"`, `"fp16"`, `"bf16"`, or null for what `accelerate launch` says.
+        num_workers: processes that load data, per training process; the results do not depend on it.
+        log_every, eval_every, save_every: optimiser steps between log entries, validations and checkpoints.
+        keep_checkpoints: newest checkpoints to keep.
+        report_to: tracker beside the log file.
+    """
+
+    max_steps: int = 50_000
+    batch_size: int = 64
+    gradient_accumulation_steps: int = 4
+    learning_rate: float = 4e-4
+    final_learning_rate: float = 2e-6
+    warmup_steps: int = 1000
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    num_workers: int = 0
+    log_every: int = 50
+    eval_every: int = 1000
+    save_every: int = 1000
+    keep_checkpoints: int = 2
+    report_to: Literal["tensorboard", "wandb", "trackio"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_steps",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "log_every",
+            "eval_every",
+            "save_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.warmup_steps < self.max_steps:
+            raise ValueError(f"warmup_steps={self.warmup_steps} must be less than max_steps={self.max_steps}")
+
+
+@dataclass
+class PreTrainingRecipe(Recipe):
+    """A pre-training run; see [`Recipe`]."""
+
+    data: PreTrainingData = field(kw_only=True)
+    training: PreTrainingSection = field(default_factory=PreTrainingSection)
+
+
+def pretraining_split(recipe: PreTrainingRecipe, stores: Sequence[SkeletonStore]) -> tuple[list, list]:
+    """Indices to train on and to validate on, one array per store.
+
+    The protocol splits the first store and those of the same corpus; without one a share is held back at random. Stores of
+    another corpus are extra recordings, all for training.
+    """
+    data = recipe.data
+    train, validation = [], []
+    for store in stores:
+        if store.corpus != stores[0].corpus:
+            train.append(np.arange(len(store)))
+            validation.append(np.arange(0))
+        elif data.protocol is not None:
+            train.append(split_indices(store, data.protocol, data.train_part, seed=recipe.seed))
+            validation.append(split_indices(store, data.protocol, data.eval_part, seed=recipe.seed))
+        else:
+            order = np.random.default_rng(recipe.seed).permutation(len(store))
+            held_out = max(1, round(data.validation_share * len(store)))
+            train.append(np.sort(order[held_out:]))
+            validation.append(np.sort(order[:held_out]))
+    return train, validation
+
+
+def build_pretraining_datasets(
+    recipe: PreTrainingRecipe, stores: Sequence[SkeletonStore], feature_extractor: Any, config: Any
+) -> tuple[SkeletonDataset, SkeletonDataset]:
+    """Sequences of one person each: augmented ones to train on, and others to validate on.
+
+    Args:
+        recipe: the run.
+        stores: its opened stores.
+        feature_extractor: normalisation and stream.
+        config: config of the model, whose clips say how long a sequence must be.
+    """
+    augmentation = None
+    if recipe.augmentation is not None:
+        augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=stores[0].layout)
+    options: dict[str, Any] = {
+        "seed": recipe.seed,
+        "single_person": True,
+        "min_frames": minimum_frames(config.clip_stride),
+        "min_augmented_frames": 2 * config.clip_stride + 1,
+        "short_sequences": recipe.data.short_sequences,
+    }
+    train, validation = pretraining_split(recipe, stores)
+    return (
+        SkeletonDataset(stores, train, feature_extractor, augmentation, **options),
+        SkeletonDataset(stores, validation, feature_extractor, **options),
+    )
+
+
+def build_pretraining_collator(config: Any, seed: int) -> HiTRSPreTrainingCollator:
+    """Collator that draws the pretext tasks as the config of the model wants them."""
+    names = ("clip_length", "clip_stride", "clip_dilation", "mask_probability", "mask_replacement")
+    return HiTRSPreTrainingCollator(**{name: getattr(config, name) for name in names}, seed=seed)
+
+
+__all__ = [
+    "PreTrainingData",
+    "PreTrainingRecipe",
+    "PreTrainingSection",
+    "build_pretraining_collator",
+    "build_pretraining_datasets",
+    "pretraining_split",
+]
