@@ -88,7 +88,7 @@ class _RowFile:
         self.file.write(_npy_header((0, *row_shape), dtype))
 
     def append(self, rows: np.ndarray) -> None:
-        data = memoryview(np.ascontiguousarray(rows, dtype=self.dtype)).cast("B")
+        data = np.ascontiguousarray(rows, dtype=self.dtype).data.cast("B")
         self.file.write(data)
         self.hash.update(data)
         self.rows += len(rows)
@@ -214,7 +214,7 @@ class SkeletonStoreWriter:
     def __enter__(self) -> SkeletonStoreWriter:
         return self
 
-    def __exit__(self, error_type, error, traceback) -> None:
+    def __exit__(self, error_type: Any, error: Any, traceback: Any) -> None:
         if error_type is None:
             self.close()
         else:

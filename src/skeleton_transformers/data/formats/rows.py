@@ -1,0 +1,85 @@
+"""Text files with one joint per row and a fixed number of rows per frame, as several Kinect data sets come."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .errors import RecordingError
+
+
+def read_joint_rows(path: str | os.PathLike, num_joints: int, num_columns: int) -> np.ndarray:
+    """Read a text file of numbers.
+
+    Args:
+        path: file of `frames * num_joints` rows with `num_columns` numbers each.
+        num_joints: rows per frame.
+        num_columns: numbers per row.
+
+    Returns:
+        float64 `(frames, num_joints, num_columns)`.
+
+    Raises:
+        RecordingError: if the file is empty, ends inside a frame, or holds something that is not a finite number.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror or error})") from error
+    tokens = b" ".join(lines).split()
+    size = num_joints * num_columns
+    try:
+        values = np.array(list(map(float, tokens)))
+        if len(tokens) and len(tokens) % size == 0 and np.isfinite(values).all():
+            return values.reshape(-1, num_joints, num_columns)  # (T * V * columns,) -> (T, V, columns)
+    except ValueError:
+        pass
+    if not tokens:
+        raise RecordingError(
+            f"{path}: the file is empty, expected {num_joints} rows of {num_columns} numbers per frame"
+        )
+    rows = 0
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields:
+            continue
+        rows += 1
+        if len(fields) != num_columns:
+            raise RecordingError(f"{path}, line {number}: {len(fields)} values, expected {num_columns}")
+        for field in fields:
+            try:
+                good = bool(np.isfinite(float(field)))
+            except ValueError:
+                good = False
+            if not good:
+                raise RecordingError(
+                    f"{path}, line {number}: {field.decode(errors='replace')!r} is not a finite number"
+                )
+    raise RecordingError(
+        f"{path}: {rows} rows are not whole frames of {num_joints} joints; the file is cut off or of another layout"
+    )
+
+
+def single_person(path: str | os.PathLike, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The canonical arrays of a recording of one person, who is away in frames where all coordinates are 0.
+
+    Args:
+        path: file of the recording, for the message.
+        keypoints: `(frames, joints, channels)`.
+
+    Returns:
+        keypoints float32 `(1, frames, joints, channels)` and frame_mask bool `(1, frames)`.
+
+    Raises:
+        RecordingError: if no frame shows a person.
+    """
+    frame_mask = keypoints.any(axis=(1, 2))
+    if not frame_mask.any():
+        raise RecordingError(f"{path}: all coordinates of all {len(keypoints)} frames are 0, nobody was tracked")
+    return keypoints[None].astype(np.float32), frame_mask[None]  # (T, V, C) -> (1, T, V, C)
+
+
+__all__ = ["read_joint_rows", "single_person"]
