@@ -320,12 +320,12 @@ ACTIONS: dict[str, Action] = {
         Script((1.6, 2.8), _hold(_RUN_ARMS, 0.12, 0.88), _gait(26, 80, 26, 8, 0.05), (1.1, 1.6), planted=False),
     )),
     "jump": Action((
-        Script((1.1, 1.6), (
-            (0.0, REST), (0.30, CROUCH), (0.44, {**OVERHEAD, "move": (0, 0, 0.12)}), (0.55, {**OVERHEAD, "move": (0, 0, 0.34)}),
-            (0.68, _arm("both", 60, 15, 0, 20)), (0.78, {"lean": 15.0, **_legs(35, 55)}), (1.0, REST)), repeats=(1, 2)),
-        Script((0.9, 1.4), (
-            (0.0, REST), (0.32, {"lean": 12.0, **_legs(35, 55)}), (0.46, {"move": (0, 0, 0.1)}), (0.56, {"move": (0, 0, 0.26)}),
-            (0.68, REST), (0.78, {"lean": 10.0, **_legs(28, 45)}), (1.0, REST)), repeats=(1, 3)),
+        Script((1.4, 1.9), (
+            (0.0, REST), (0.28, CROUCH), (0.53, {**OVERHEAD, "move": (0, 0, 0.34)}), (0.72, {"lean": 12.0, **_legs(28, 45), **_arm("both", 50, 15, 0, 20)}),
+            (1.0, REST)), repeats=(1, 2)),
+        Script((1.3, 1.8), (
+            (0.0, REST), (0.28, {"lean": 12.0, **_legs(35, 55)}), (0.54, {"move": (0, 0, 0.26)}), (0.74, {"lean": 10.0, **_legs(24, 40)}),
+            (1.0, REST)), repeats=(1, 2)),
     )),
     "hop": Action((
         Script((1.6, 2.6), _hold({"main_hip": 18.0, "main_knee": 70.0, **_arm("both", 5, 22, 0, 35)}, 0.15, 0.85), (
@@ -429,15 +429,15 @@ ACTIONS: dict[str, Action] = {
     )),
     "punch_other": Action((
         Script((1.0, 1.6), ((0.0, REST), (0.32, GUARD), (0.5, {**GUARD, **_arm("main", 88, 4, 0, 8), "chest": (6, 0, 25), "move": (0.1, 0, 0)}), (1.0, REST)), distance=(0.85, 1.2),
-               partner=Script((1.0, 1.6), ((0.0, REST), (0.48, REST), (0.62, {"lean": -16.0, "neck": -18.0, "chest": (-8, 0, 15), "move": (-0.16, 0, 0), **_arm("both", 15, 20, 0, 40)}), (1.0, {"move": (-0.12, 0, 0)})))),
+               partner=Script((1.0, 1.6), ((0.0, REST), (0.42, REST), (0.66, {"lean": -16.0, "neck": -18.0, "chest": (-8, 0, 15), "move": (-0.16, 0, 0), **_arm("both", 15, 20, 0, 40)}), (1.0, {"move": (-0.12, 0, 0)})))),
         Script((1.0, 1.6), ((0.0, REST), (0.34, {**GUARD, **_arm("main", 15, 50, 0, 85)}), (0.5, {**GUARD, **_arm("main", 85, -15, -55, 70), "chest": (6, 0, 30)}), (1.0, REST)), distance=(0.7, 1.0),
-               partner=Script((1.0, 1.6), ((0.0, REST), (0.5, REST), (0.65, {"lean": (-6.0, 14.0, 0.0), "neck": (0.0, 18.0, 0.0), "move": (-0.1, 0.08, 0)}), (1.0, REST)))),
+               partner=Script((1.0, 1.6), ((0.0, REST), (0.42, REST), (0.68, {"lean": (-6.0, 14.0, 0.0), "neck": (0.0, 18.0, 0.0), "move": (-0.1, 0.08, 0)}), (1.0, REST)))),
     )),
     "push_other": Action((
         Script((1.1, 1.7), ((0.0, REST), (0.33, _arm("both", 18, 14, -5, 120)), (0.5, {**_arm("both", 78, 6, 0, 15), "lean": 12.0, "move": (0.15, 0, 0)}), (1.0, {"move": (0.05, 0, 0)})), distance=(0.75, 1.05),
-               partner=Script((1.1, 1.7), ((0.0, REST), (0.46, REST), (0.62, {"lean": -14.0, "chest": -8.0, "move": (-0.3, 0, 0), "main_hip": -25.0, **_arm("both", 28, 18, 0, 40)}), (1.0, {"move": (-0.35, 0, 0)})))),
+               partner=Script((1.1, 1.7), ((0.0, REST), (0.42, REST), (0.70, {"lean": -14.0, "chest": -8.0, "move": (-0.3, 0, 0), "main_hip": -25.0, **_arm("both", 28, 18, 0, 40)}), (1.0, {"move": (-0.35, 0, 0)})))),
         Script((1.1, 1.7), ((0.0, REST), (0.33, _arm("main", 18, 14, -5, 115)), (0.5, {**_arm("main", 82, 5, 0, 12), "chest": (6, 0, 18)}), (1.0, REST)), distance=(0.75, 1.0),
-               partner=Script((1.1, 1.7), ((0.0, REST), (0.46, REST), (0.62, {"lean": -10.0, "chest": (0, 0, -22), "move": (-0.18, 0, 0), "other_hip": -18.0}), (1.0, {"move": (-0.15, 0, 0)})))),
+               partner=Script((1.1, 1.7), ((0.0, REST), (0.42, REST), (0.70, {"lean": -10.0, "chest": (0, 0, -22), "move": (-0.18, 0, 0), "other_hip": -18.0}), (1.0, {"move": (-0.15, 0, 0)})))),
     )),
     "hug": Action((
         Script((1.8, 2.9), _hold({**_arm("main", 78, 12, -30, 62), **_arm("other", 58, 18, -35, 68), "lean": 12.0, "move": (0.25, 0.04, 0)}, 0.38, 0.68), distance=(0.85, 1.1),
@@ -494,6 +494,7 @@ _IDLE_HOLD_POSES = np.stack([_pose(pose) for pose in _IDLE_HOLDS])
 _FIDGET_POSES = np.stack([_pose(pose) for pose in _FIDGETS])
 _SEATED_POSE = _pose({"lean": 6.0, **_legs(80, 84)})
 _HINGES = np.array([i for n, i in _J.items() if n.endswith(("elbow", "knee"))])
+_PELVIS = _J["spine_base"]
 _LEG_ROWS = np.array([i for n, i in _J.items() if n.endswith(("hip", "knee", "ankle"))])
 
 
@@ -549,7 +550,9 @@ def subject_traits(subject: int, seed: int = 0) -> SubjectTraits:
         }
     )
     posture += rng.normal(0, 1.2, posture.shape) * (np.arange(_ROWS) < _MOVE)[:, None]
-    posture[_J["spine_base"]] *= 0.3
+    posture[_PELVIS] *= 0.3
+    lag = np.clip(rng.normal(0.0, 0.025, _ROWS), -0.06, 0.06)
+    lag[_LEG_ROWS] = lag[_PELVIS] = 0.0
     return SubjectTraits(
         offsets=offsets,
         right_handed=bool(rng.random() < 0.85),
@@ -557,7 +560,7 @@ def subject_traits(subject: int, seed: int = 0) -> SubjectTraits:
         amplitude=float(np.clip(rng.normal(0.97, 0.1), 0.7, 1.2)),
         asymmetry=np.exp(rng.normal(0, 0.06, (_ROWS, 1))),
         posture=posture,
-        lag=np.clip(rng.normal(0.0, 0.025, _ROWS), -0.06, 0.06),
+        lag=lag,
         sway=float(rng.uniform(0.5, 1.8)),
         restless=float(rng.uniform(0.1, 0.6)),
     )
@@ -633,7 +636,7 @@ def _tempo(frames: int, start: float, duration: float, frame_rate: float, rng: n
     seconds = np.arange(frames) / frame_rate - start
     phase = seconds / duration
     if rng is not None:  # hurry here, linger there; both terms vanish at the ends
-        slow, slower = rng.uniform(-0.5, 0.5), rng.uniform(-0.3, 0.3)
+        slow, slower = rng.uniform(-0.4, 0.4), rng.uniform(-0.2, 0.2)
         inside = np.clip(phase, 0.0, 1.0)
         phase = phase + (slow * np.sin(2 * np.pi * inside) + slower * np.sin(4 * np.pi * inside) / 2) / (2 * np.pi)
     return Tempo(seconds, phase, duration)
@@ -770,10 +773,15 @@ def _draw_manner(
 ) -> _Manner:
     size = traits.amplitude * np.exp(rng.normal(0, 0.08))
     gain = size * traits.asymmetry * habit * np.exp(rng.normal(0, 0.05, (_ROWS, 3)))
+    # pelvis and legs balance each other, so they share their size and their timing but for a little
+    gain[_LEG_ROWS] = gain[_PELVIS, 0] * np.exp(rng.normal(0, 0.03, (len(_LEG_ROWS), 3)))
+    key_noise = np.exp(rng.normal(0, 0.06, compiled.poses.shape))
+    key_noise[:, _LEG_ROWS] = key_noise[:, _PELVIS, :1, None]
+    key_noise[:, _PELVIS] = key_noise[:, _PELVIS, :1]
     return _Manner(
         gain=np.clip(gain, 0.6, 1.28),
-        key_noise=np.exp(rng.normal(0, 0.06, compiled.poses.shape)),
-        warp=np.exp(rng.normal(0, 0.2, len(compiled.phases) - 1)),
+        key_noise=key_noise,
+        warp=np.exp(np.clip(rng.normal(0, 0.17, len(compiled.phases) - 1), -0.35, 0.35)),
         lag=traits.lag,
         repeats=repeats,
         frequency=frequency,
@@ -838,7 +846,7 @@ def _perform(
 
     repeats = int(rng.integers(script.repeats[0], script.repeats[1] + 1))
     speed = people[0].speed * pace * np.exp(rng.normal(0, 0.1))
-    duration = rng.uniform(*script.seconds) * (1.0 + 0.75 * (repeats - 1)) / speed
+    duration = rng.uniform(*script.seconds) * (1.0 + 0.85 * (repeats - 1)) / speed
     before, after = rng.uniform(0.0, 0.5, 2) ** 1.5
     room = max_seconds - 0.1
     duration = float(np.clip(duration, 0.8, room))
@@ -1035,6 +1043,43 @@ def _at_least_one(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
 
 
+def reference_motion(action: str, variant: int = 0, mirrored: bool = False, num_frames: int = 60) -> np.ndarray:
+    """The bare script of an action: an average person (two for interactions), no style, no distraction, no camera, no noise.
+
+    Args:
+        action: one of [`SYNTHETIC_ACTIONS`].
+        variant: which of the action's scripts.
+        mirrored: left and right exchanged; without it the active side is the one that the action names, else the right one.
+        num_frames: frames from the first to the last key, at least 2.
+
+    Returns:
+        float32 `(persons, num_frames, 25, 3)` in metres: x to the first person's left, y up, z where the first person looks, ground at y = 0.
+
+    Raises:
+        ValueError: for an unknown action or variant.
+    """
+    (action,) = _check_actions([action])
+    if not 0 <= variant < len(ACTIONS[action].scripts):
+        raise ValueError(
+            f"action {action!r} has {len(ACTIONS[action].scripts)} variants, there is no variant {variant}"
+        )
+    compiled = _compile(action, variant)
+    script = compiled.script
+    seconds = float(np.mean(script.seconds))
+    tempo = _tempo(num_frames, 0.0, seconds, (num_frames - 1) / seconds, None)
+    roles = [compiled] if compiled.partner is None else [compiled, compiled.partner]
+    angles = np.stack([_script_angles(role, tempo, _neutral_manner(role.script)) for role in roles])
+    if mirrored != (ACTIONS[action].side == "left"):
+        angles = _mirror(angles)
+    if len(roles) == 2:
+        angles[1, :, _TURN, 0] += 180.0
+        angles[:, :, _MOVE, 0] -= np.mean(script.distance) / 2
+    _to_scene(angles)
+    planted = np.full(angles.shape[:2], float(script.planted))
+    positions = _world_positions(angles, np.stack([_OFFSET] * len(roles)), planted)
+    return positions[:, :, _layout_order()].astype(np.float32)
+
+
 def synthesize_sequence(
     index: int,
     seed: int = 0,
@@ -1080,7 +1125,7 @@ def synthesize_sequence(
     replication, setup = divmod(cameras, num_setups)
     # turned like a Latin square, so that a small corpus sees every camera and setup with every class and subject
     camera = (camera + label + subject) % num_cameras
-    setup = (setup + label // num_cameras + subject // num_cameras + rest) % num_setups
+    setup = (setup + label // num_cameras + subject // num_cameras + camera) % num_setups
     subject, camera, setup, replication = subject + 1, camera + 1, setup + 1, replication + 1
 
     rng = np.random.default_rng([seed, index, _SEQUENCE_STREAM])
@@ -1283,6 +1328,7 @@ __all__ = [
     "Script",
     "SubjectTraits",
     "camera_pose",
+    "reference_motion",
     "subject_traits",
     "synthesize_corpus",
     "synthesize_sequence",

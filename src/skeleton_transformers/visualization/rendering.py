@@ -132,7 +132,9 @@ def _view_angles(view: str | tuple[float, float]) -> tuple[float, float]:
     return float(azimuth), float(elevation)
 
 
-def _project(keypoints, frame_mask, layout: SkeletonLayout, view, up: str, channels: str) -> _Scene:
+def _project(
+    keypoints: Any, frame_mask: Any, layout: SkeletonLayout, view: str | tuple[float, float], up: str, channels: str
+) -> _Scene:
     array, mask = _as_sequence(keypoints, frame_mask, layout)
     if channels not in ("auto", "xyz", "xy", "xyc"):
         raise ValueError(f"channels must be 'auto', 'xyz', 'xy' or 'xyc' (2D with confidence), got {channels!r}")
@@ -180,7 +182,9 @@ def _project(keypoints, frame_mask, layout: SkeletonLayout, view, up: str, chann
     return _Scene(points, depth, finite, mask, ground, (low, high), layout)
 
 
-def _ground_grid(points, right, viewer, vertical, screen_up) -> list[np.ndarray]:
+def _ground_grid(
+    points: np.ndarray, right: np.ndarray, viewer: np.ndarray, vertical: np.ndarray, screen_up: np.ndarray
+) -> list[np.ndarray]:
     """Lines of a square grid under the feet, about four cells along a person's height."""
     height = points @ vertical
     floor = np.percentile(height, 1)
