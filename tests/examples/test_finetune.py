@@ -101,7 +101,7 @@ def recipe(store, tmp_path):
     def write(**sections):
         values = {
             "model": {"family": "hitrs", "preset": "tiny", "overrides": SMALL},
-            "data": {"store": str(store), "protocol": "subject"},
+            "data": {"store": str(store), "protocol": "split"},
             "features": {"center": "first_frame", "max_persons": 1},
             "training": {
                 "mode": "scratch",
@@ -288,7 +288,7 @@ def test_a_label_outside_the_map_is_named(finetune, recipe, store, tmp_path):
     opened = SkeletonStore.open(copy)
     opened.label_names = opened.label_names[:2]
     with pytest.raises(ValueError, match=r"sample 2 \(train_002\) has label 2, but the label map holds 2 classes"):
-        labelled_part(opened, "subject", "train")
+        labelled_part(opened, "split", "train")
 
 
 def test_every_recipe_in_the_repository_can_be_read(finetune):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.corpora import split_indices
+from ..data.corpora import get_corpus, list_corpora, split_indices
 from ..data.datasets import SkeletonDataset
 from ..data.storage import SkeletonStore
 from .features import extract_features, extract_raw_features, run_batches
@@ -67,10 +67,24 @@ def describe_data(store: SkeletonStore, protocol: str | None, seed: int, **more:
         "corpus": store.corpus,
         "data_checksum": store.checksum,
         "layout": store.layout.name,
-        "split": protocol,
+        "split": default_protocol(store) if protocol is None else protocol,
         **more,
         **provenance(seed),
     }
+
+
+def default_protocol(store: SkeletonStore) -> str:
+    """The protocol to use where nobody named one: the first one of the corpus that its columns allow.
+
+    For a folder of recordings that is `split` where the table of labels has a test part, else `subject` where there are at least
+    two known subjects, else `random`.
+    """
+    if store.corpus in list_corpora() and store.corpus != "folder":
+        return get_corpus(store.corpus).protocols[0]
+    if (store.splits == "test").any():
+        return "split"
+    subjects = np.unique(store.subjects)
+    return "subject" if len(subjects) > 1 and subjects.min() >= 0 else "random"
 
 
 def labelled_part(store: SkeletonStore, protocol: str | None, part: str) -> np.ndarray:
@@ -81,7 +95,8 @@ def labelled_part(store: SkeletonStore, protocol: str | None, part: str) -> np.n
     Raises:
         ValueError: When nothing is left, or a label lies outside the label map.
     """
-    indices = np.asarray(split_indices(store, protocol, part), dtype=np.int64)
+    protocol = default_protocol(store) if protocol is None else protocol
+    indices = split_indices(store, protocol, part)
     labels = np.asarray(store.labels)[indices]
     labelled = indices[labels != -1]
     if not labelled.size:
@@ -117,7 +132,7 @@ def protocol_features(
         model: An encoder or a model with a head; None takes resampled raw coordinates (the baseline).
         feature_extractor: The `SkeletonFeatureExtractor` saved with the model.
         store: The recordings.
-        protocol: Split of the corpus, such as `"xsub"`.
+        protocol: Split of the corpus, such as `"xsub"`; None takes `default_protocol`.
         train_part: `"train"`, or `"train-validation"` while tuning.
         eval_part: `"test"`, or `"validation"` while tuning.
         label_fraction: Share of the training labels that may be used.
@@ -247,6 +262,7 @@ def _short(names: Any) -> str:
 __all__ = [
     "ProtocolFeatures",
     "check_parts",
+    "default_protocol",
     "describe_data",
     "evaluate_accuracy",
     "evaluate_knn",
