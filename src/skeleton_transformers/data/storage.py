@@ -194,7 +194,7 @@ class SkeletonStoreWriter:
         self.num_channels = int(num_channels)
         self.details = dict(details or {})
         self.overwrite = overwrite
-        _check_target(self.path, overwrite)
+        check_target(self.path, overwrite)
         self.working_folder = (
             Path(working_folder) if working_folder is not None else self.path.with_name(self.path.name + ".partial")
         )
@@ -206,7 +206,7 @@ class SkeletonStoreWriter:
         self._masks = _RowFile(self.working_folder / "masks.npy", (), np.dtype("bool"))
         self._columns: dict[str, list] = {key: [] for key in (*_COLUMN_TYPES, "name", "split")}
         self._names: set[str] = set()
-        self._closed = False
+        self._finished = self._closed = False
 
     def __len__(self) -> int:
         return len(self._names)
@@ -227,7 +227,7 @@ class SkeletonStoreWriter:
             ValueError: if the sample does not fit the layout, holds a number that is not finite, holds anything but 0 where its
                 mask is False, has a label outside the label names, or a name that is missing or taken. Nothing is written then.
         """
-        if self._closed:
+        if self._finished or self._closed:
             raise ValueError(f"the writer of {self.path} is closed; make a new one")
         keypoints, frame_mask = check_sample(sample, self.layout, self.num_channels, len(self.label_names))
         if sample.name in self._names:
@@ -247,14 +247,14 @@ class SkeletonStoreWriter:
         self._values.append(keypoints.reshape(persons * frames, *keypoints.shape[2:]))  # (M, T, V, C) -> (M*T, V, C)
         self._masks.append(frame_mask.reshape(persons * frames))
 
-    def close(self) -> Path:
-        """Complete the files and give the folder its name; returns `path`.
+    def finish(self) -> Path:
+        """Complete the files; returns the working folder, which is a whole store then and waits for its name.
 
         Raises:
             ValueError: if no sample was added.
         """
-        if self._closed:
-            return self.path
+        if self._finished:
+            return self.working_folder
         if not self._names:
             self.abort()
             raise ValueError(f"no sample was added to {self.path}: an empty store would be of no use")
@@ -285,8 +285,20 @@ class SkeletonStoreWriter:
             json.dump(description, file, indent=2, ensure_ascii=False)
             file.write("\n")
             _sync(file)
+        self._finished = True
+        return self.working_folder
+
+    def close(self) -> Path:
+        """Complete the files and give the folder its name; returns `path`.
+
+        Raises:
+            ValueError: if no sample was added.
+        """
+        if self._closed:
+            return self.path
+        self.finish()
         self._closed = True
-        _check_target(self.path, self.overwrite)
+        check_target(self.path, self.overwrite)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             retired = self.path.with_name(self.path.name + ".replaced")
@@ -307,7 +319,12 @@ class SkeletonStoreWriter:
             shutil.rmtree(self.working_folder, ignore_errors=True)
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool) -> None:
+    """Check that a store can be made at `path`.
+
+    Raises:
+        FileExistsError: if something else is there, or a store and `overwrite` is False.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         if path.is_dir():
             path.rmdir()
@@ -574,4 +591,12 @@ def _map_array(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarra
     return np.asarray(np.memmap(file, dtype=dtype, mode="r", offset=_HEADER_BYTES, shape=shape))
 
 
-__all__ = ["FORMAT_VERSION", "SPLIT_NAMES", "SkeletonSample", "SkeletonStore", "SkeletonStoreWriter", "check_sample"]
+__all__ = [
+    "FORMAT_VERSION",
+    "SPLIT_NAMES",
+    "SkeletonSample",
+    "SkeletonStore",
+    "SkeletonStoreWriter",
+    "check_sample",
+    "check_target",
+]

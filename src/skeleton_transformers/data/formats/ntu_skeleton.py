@@ -7,6 +7,7 @@ the number of joints, and a line of 12 values per joint: `x y z` in metres, dept
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -109,7 +110,15 @@ def _read_regular(data: bytes, num_joints: int) -> NTURecording | None:
     return _recording(num_frames, frames, slots, body_ids, values, states, num_joints)
 
 
-def _recording(num_frames, frames, slots, body_ids, values, states, num_joints: int) -> NTURecording:
+def _recording(
+    num_frames: int,
+    frames: Sequence[int],
+    slots: Sequence[int],
+    body_ids: Sequence[int],
+    values: Sequence[float] | np.ndarray,
+    states: Sequence[int] | np.ndarray,
+    num_joints: int,
+) -> NTURecording:
     return NTURecording(
         num_frames=num_frames,
         frames=np.array(frames, dtype=np.int64),

@@ -175,7 +175,7 @@ def read_numpy_sequence(
             f"{path}: person {person}, frame {frame + start}, joint {joint} is {keypoints[person, frame, joint].tolist()}; "
             "coordinates must be finite (write 0 in all joints where a person was not seen)"
         )
-    frame_mask = keypoints.any(axis=(2, 3))
+    frame_mask = np.asarray(keypoints.any(axis=(2, 3)))
     if not frame_mask.any():
         raise RecordingError(f"{path}: all coordinates are 0 in frames {start}..{stop - 1}")
     return keypoints, frame_mask

@@ -76,7 +76,7 @@ def single_person(path: str | os.PathLike, keypoints: np.ndarray) -> tuple[np.nd
     Raises:
         RecordingError: if no frame shows a person.
     """
-    frame_mask = keypoints.any(axis=(1, 2))
+    frame_mask = np.asarray(keypoints.any(axis=(1, 2)))
     if not frame_mask.any():
         raise RecordingError(f"{path}: all coordinates of all {len(keypoints)} frames are 0, nobody was tracked")
     return keypoints[None].astype(np.float32), frame_mask[None]  # (T, V, C) -> (1, T, V, C)
