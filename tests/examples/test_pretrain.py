@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 
 from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining, SkeletonFeatureExtractor
 from skeleton_transformers.data.augmentation import SkeletonAugmentation
+from skeleton_transformers.data.corpora import get_corpus
 from skeleton_transformers.data.datasets import SampleKey, SkeletonDataset
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
+from skeleton_transformers.skeletons import get_layout
 from skeleton_transformers.training.checkpoints import list_checkpoints, read_run_log
 from skeleton_transformers.training.pretraining import PreTrainingRecipe
 from skeleton_transformers.training.recipes import (
@@ -150,11 +153,13 @@ RECIPES = sorted((EXAMPLES / "configs").glob("*_pretrain.yaml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_names_existing_settings(path):
     recipe = load_recipe(path, PreTrainingRecipe)
-    layout = {"nw_ucla": "kinect20", "msr_action3d": "msr20"}.get(path.stem.removeprefix("hitrs_")[:-9], "ntu25")
-    extractor = build_feature_extractor(recipe.features, SkeletonFeatureExtractor(layout=layout).skeleton_layout)
-    config = build_model_config(recipe.model, extractor.skeleton_layout, extractor.num_channels)
-    assert config.layout == layout
-    SkeletonAugmentation.from_dict(recipe.augmentation, layout=extractor.skeleton_layout)
+    corpus = get_corpus(Path(recipe.data.store).name.replace("_", "-"))
+    assert recipe.data.protocol in corpus.protocols
+    layout = get_layout(corpus.layout)
+    extractor = build_feature_extractor(recipe.features, layout)
+    config = build_model_config(recipe.model, layout, extractor.num_channels)
+    assert config.skeleton_layout == layout
+    SkeletonAugmentation.from_dict(recipe.augmentation, layout=layout)
     assert Path(recipe.output_dir).name == path.stem
 
 
@@ -172,6 +177,21 @@ def test_ntu_recipes_have_the_published_settings():
     assert (training.learning_rate, training.final_learning_rate, training.weight_decay) == (4e-4, 2e-6, 0.01)
     assert recipe.features["stream"] == "bone" and recipe.model.preset == "base"
     assert recipe.data.train_part == "train-validation" and recipe.data.eval_part == "validation"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((EXAMPLES / "configs" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_launch_configurations_are_understood(path):
+    config = load_config_from_file(str(path))
+    assert set(yaml.safe_load(path.read_text())) <= set(vars(config))
+    if path.stem == "fsdp2":
+        layer = config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"]
+        assert layer in {type(m).__name__ for m in HiTRSForPreTraining(HiTRSConfig.from_preset("tiny")).modules()}
+
+
+def test_the_slurm_script_is_valid_shell():
+    subprocess.run(["bash", "-n", str(EXAMPLES / "slurm" / "pretrain_multinode.sh")], check=True)
 
 
 def test_a_run_leaves_a_model_a_log_and_checkpoints(recipe, tmp_path, store):
