@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,7 +234,7 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         save_total_limit=2,
         logging_strategy="epoch",
         report_to=training.report_to,
-        disable_tqdm=None,
+        disable_tqdm=not sys.stderr.isatty(),
     )
     set_seed(recipe.seed)  # initial weights of the classifier, dropout
 

@@ -5,7 +5,6 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining
 from skeleton_transformers.cli.convert import convert
 
 

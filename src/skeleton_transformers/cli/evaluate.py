@@ -86,6 +86,7 @@ def _evaluate(
 ) -> dict[str, dict[str, Any]]:
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
     from ..data.storage import SkeletonStore
     from ..evaluation.fusion import save_predictions
@@ -93,6 +94,7 @@ def _evaluate(
     from ..feature_extraction_skeleton import SkeletonFeatureExtractor
     from ..models.auto import AutoModelForActionRecognition
 
+    logging.disable_progress_bar()  # of loading weights, which takes no time
     store = SkeletonStore.open(store_folder)
     extractor = SkeletonFeatureExtractor.from_pretrained(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

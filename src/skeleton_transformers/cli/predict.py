@@ -73,10 +73,12 @@ def predict_files(
         ValueError: A file of a kind that is not known, or with other joints than the model's.
     """
     import torch
+    from transformers.utils import logging
 
     from ..feature_extraction_skeleton import SkeletonFeatureExtractor
     from ..models.auto import AutoModelForActionRecognition
 
+    logging.disable_progress_bar()  # of loading weights: it takes no time, and clutters what a script reads
     if top_k < 1:
         raise ValueError(f"--top-k must be at least 1, got {top_k}")
     extractor = SkeletonFeatureExtractor.from_pretrained(model)
