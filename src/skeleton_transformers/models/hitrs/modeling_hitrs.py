@@ -130,15 +130,17 @@ def make_attention_mask(config: HiTRSConfig, allowed: torch.Tensor, num_queries:
         from torch.nn.attention.flex_attention import create_block_mask
 
         rows, _, _, num_keys = allowed.shape
-        allowed = allowed.expand(rows, 1, num_queries, num_keys)
+        table = allowed.expand(rows, 1, num_queries, num_keys)[:, 0]
 
-        def is_allowed(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-            return allowed[row, 0, query, key]
+        def allows_row(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            return table[row, query, key]
 
-        # One row in the mask: the same for all rows, which flex attention writes as None.
-        return create_block_mask(
-            is_allowed, None if rows == 1 else rows, None, num_queries, num_keys, device=str(allowed.device)
-        )
+        def allows(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            return table[0, query, key]
+
+        # With one mask for all rows, `row` still counts the rows of the batch.
+        function, mask_rows = (allows_row, rows) if rows > 1 else (allows, None)
+        return create_block_mask(function, mask_rows, None, num_queries, num_keys, device=str(allowed.device))
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
