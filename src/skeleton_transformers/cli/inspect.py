@@ -29,13 +29,19 @@ def inspect(
             text = format_description(description)
         else:
             description = describe_recording(path)
-            text = "\n".join(f"{key:<12}{value}" for key, value in description.items())
+            text = "\n".join(f"{key:<20}{_in_words(value)}" for key, value in description.items())
     except (OSError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(json.dumps(description, indent=2, ensure_ascii=False) if as_json else text)
     if verify and path.is_dir() and not as_json:
         typer.echo("checksums   all match")
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} x {name}" for name, count in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def describe_recording(path: Path) -> dict[str, Any]:
@@ -98,8 +104,8 @@ def _summary(kind: str, keypoints: Any, frame_mask: Any) -> dict[str, Any]:
         "empty frames": int((~frame_mask).sum()),
         "joints": joints,
         "channels": channels,
-        "lowest": keypoints[frame_mask].min(axis=(0, 1)).round(3).tolist(),
-        "highest": keypoints[frame_mask].max(axis=(0, 1)).round(3).tolist(),
+        "lowest x y z": keypoints[frame_mask].min(axis=(0, 1)).astype(float).round(3).tolist(),
+        "highest x y z": keypoints[frame_mask].max(axis=(0, 1)).astype(float).round(3).tolist(),
     }
 
 

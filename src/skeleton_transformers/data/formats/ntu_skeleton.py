@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -60,24 +59,23 @@ def read_ntu_skeleton(path: str | os.PathLike, num_joints: int = 25) -> NTURecor
         raise RecordingError(f"{path}: cannot be read ({error.strerror or error})") from error
     # Files that are written exactly as the recorder does (one blank between values) take the short way. Every surprise takes the
     # long one, which either copes with it or says where it is.
-    recording = _read_regular(data.replace(b"\r\n", b"\n"), num_joints)
+    recording = _read_regular(data.replace(b"\r\n", b"\n") if b"\r" in data else data, num_joints)
     return recording if recording is not None else _read_careful(path, data, num_joints)
 
 
 def _read_regular(data: bytes, num_joints: int) -> NTURecording | None:
-    """Read a file without looking at each value more than once; None if anything about it is unusual."""
-    if data.endswith(b"\n"):
-        data = data[:-1]
-    lines = data.split(b"\n")
-    joint_count = b"%d" % num_joints
+    """Read all joint lines at once with the parser of `np.loadtxt`, only the columns that are kept; None if anything is unusual."""
     frames: list[int] = []
     slots: list[int] = []
-    body_lines: list[bytes] = []
-    first_lines: list[int] = []
-    block = num_joints + 2
+    body_lines: list[str] = []
+    joint_lines: list[str] = []
+    joint_count = str(num_joints)
+    place = 1
     try:
+        lines = data.decode("ascii").split("\n")
+        if not lines[-1]:
+            lines.pop()
         num_frames = int(lines[0])
-        place = 1
         for frame in range(num_frames):
             count = int(lines[place])
             place += 1
@@ -87,27 +85,25 @@ def _read_regular(data: bytes, num_joints: int) -> NTURecording | None:
                 frames.append(frame)
                 slots.append(slot)
                 body_lines.append(lines[place])
-                first_lines.append(place + 2)
-                place += block
-        observations = len(frames)
-        blanks = observations * (_BODY_VALUES - 1 + num_joints * (_JOINT_VALUES - 1))
-        if place != len(lines) or data.count(b" ") != blanks:
+                joint_lines += lines[place + 2 : place + 2 + num_joints]
+                place += 2 + num_joints
+        # Each body line has its 9 blanks, no joint line fewer than 12 values (loadtxt sees to that), and there is no blank more.
+        blanks = len(body_lines) * (_BODY_VALUES - 1 + num_joints * (_JOINT_VALUES - 1))
+        if place != len(lines) or np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == ord(" ")) != blanks:
             return None
-        joint_lines = list(chain.from_iterable(lines[first : first + num_joints] for first in first_lines))
-        values = np.array(
-            list(map(float, chain.from_iterable([line.split(b" ", 3)[:3] for line in joint_lines]))), dtype=np.float64
-        )
-        states = np.array([line[-1] for line in joint_lines], dtype=np.int64) - ord("0")
-        if any(line[-2:-1] != b" " or line.count(b" ") != _JOINT_VALUES - 1 for line in joint_lines):
+        if any(line.count(" ") != _BODY_VALUES - 1 for line in body_lines):
             return None
-        body_ids = tuple(int(line.split(b" ", 1)[0]) for line in body_lines)
+        body_ids = [int(line[: line.index(" ")]) for line in body_lines]
+        values = np.zeros((0, 4))
+        if joint_lines:
+            values = np.loadtxt(joint_lines, usecols=(0, 1, 2, _JOINT_VALUES - 1), comments=None)
     except (ValueError, IndexError):
         return None
-    if len(values) != observations * num_joints * 3 or not np.isfinite(values).all():
+    states = values[:, 3]
+    regular = len(values) == len(body_lines) * num_joints and np.isfinite(values).all()
+    if not regular or not ((states == 0) | (states == 1) | (states == 2)).all() or min(body_ids, default=0) < 0:
         return None
-    if observations and not 0 <= states.min() <= states.max() <= 2:
-        return None
-    return _recording(num_frames, frames, slots, body_ids, values, states, num_joints)
+    return _recording(num_frames, frames, slots, body_ids, values[:, :3], states, num_joints)
 
 
 def _recording(
