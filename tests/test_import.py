@@ -48,7 +48,7 @@ def test_auto_classes_know_the_families_in_any_order_of_imports(imports, tmp_pat
         f"classes = (AutoConfig, AutoModel, AutoFeatureExtractor)\n"
         f"print(*(type(c.from_pretrained({str(tmp_path)!r})).__name__ for c in classes))"
     )
-    assert names.splitlines()[-1] == "HiTRSConfig HiTRSModel SkeletonFeatureExtractor"
+    assert "HiTRSConfig HiTRSModel SkeletonFeatureExtractor" in names.splitlines()
 
 
 def test_tasks_have_their_own_auto_class_and_the_fitting_one_of_transformers(tmp_path):

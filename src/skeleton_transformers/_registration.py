@@ -68,7 +68,7 @@ class _LoaderThatRegisters(importlib.abc.Loader):
 
 
 class _AutoModuleFinder(importlib.abc.MetaPathFinder):
-    def find_spec(self, fullname, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, fullname, path=None, target=None):
         if fullname not in _REGISTRATIONS:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
