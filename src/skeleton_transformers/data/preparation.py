@@ -209,7 +209,8 @@ def _open_partial(partial: Path, fingerprint: str) -> None:
         except (OSError, ValueError, KeyError):
             same = False
         if same:
-            logger.info("going on with the interrupted preparation in %s", partial)
+            done = len(list((partial / "chunks").glob("*.npz")))
+            logger.info("going on with the interrupted preparation in %s: %d chunks are there", partial, done)
         else:
             logger.info("starting anew: recordings or options differ from those of %s", partial)
             shutil.rmtree(partial)
