@@ -121,7 +121,7 @@ def test_code_in_a_file_is_never_run(tmp_path):
             return (open, (str(tmp_path / "pwned"), "w"))
 
     file = tmp_path / "attack.pth"
-    file.write_bytes(pickle.dumps({"weights": Attack()}))
+    file.write_bytes(pickle.dumps({"weights": Attack()}, protocol=2))
     with pytest.raises(ValueError, match="attack.pth: the file is no checkpoint of plain tensors"):
         load_original_checkpoint(file)
     assert not (tmp_path / "pwned").exists()
