@@ -84,7 +84,7 @@ def _without_empty_persons(keypoints: np.ndarray, mask: np.ndarray) -> tuple[np.
     return keypoints[present], mask[present]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Body:
     """A body followed by its id. Its frames are stored from its first one on without gaps, as the original does, so that a body that
     goes away and comes back is moved in time."""

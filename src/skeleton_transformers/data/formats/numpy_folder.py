@@ -156,17 +156,19 @@ def read_numpy_sequence(
         raise RecordingError(f"{path}: no such file") from error
     except (ValueError, OSError, EOFError) as error:
         raise RecordingError(f"{path}: not a .npy array of numbers ({error})") from error
+    shape = array.shape
     if array.ndim == 3:
         array = array[None]  # (T, V, C) -> (1, T, V, C)
     expected = f"(frames, {num_joints}, {num_channels}) or (persons, frames, {num_joints}, {num_channels})"
     if array.ndim != 4 or array.shape[2:] != (num_joints, num_channels) or 0 in array.shape:
-        raise RecordingError(f"{path}: shape {array.shape}, expected {expected}")
+        raise RecordingError(f"{path}: shape {shape}, expected {expected}")
     if array.dtype.kind not in "fiu":
         raise RecordingError(f"{path}: values of type {array.dtype}, expected numbers")
     frames = array.shape[1]
     stop = frames if end == -1 else end
     if stop > frames or start >= frames:
-        raise RecordingError(f"{path}: frames {start}..{stop - 1} asked, the file has {frames} (0..{frames - 1})")
+        wanted = f"{start}.." + ("" if end == -1 else str(end - 1))
+        raise RecordingError(f"{path}: frames {wanted} asked, the file has {frames} (0..{frames - 1})")
     keypoints = np.array(array[:, start:stop], dtype=np.float32)
     finite = np.isfinite(keypoints).all(axis=-1)
     if not finite.all():
