@@ -82,9 +82,7 @@ def test_recordings_go_into_the_store_and_faults_into_the_report(tmp_path, msr):
 def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path, msr):
     prepare("msr-action3d", msr, tmp_path / "one", workers=1)
     prepare("msr-action3d", msr, tmp_path / "three", workers=3)
-    moved = shutil.copytree(
-        msr, tmp_path / "elsewhere" / "raw"
-    )  # nor on where the recordings lie
+    moved = shutil.copytree(msr, tmp_path / "elsewhere" / "raw")  # nor on where the recordings lie
     prepare("msr-action3d", moved, tmp_path / "moved", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "three") == contents(tmp_path / "moved")
 
