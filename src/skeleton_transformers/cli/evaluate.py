@@ -94,7 +94,9 @@ def _evaluate(
     from ..feature_extraction_skeleton import SkeletonFeatureExtractor
     from ..models.auto import AutoModelForActionRecognition
 
-    logging.disable_progress_bar()  # of loading weights, which takes no time
+    # What loading reports (the heads that are not needed) would only worry the reader.
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     store = SkeletonStore.open(store_folder)
     extractor = SkeletonFeatureExtractor.from_pretrained(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -78,7 +78,9 @@ def predict_files(
     from ..feature_extraction_skeleton import SkeletonFeatureExtractor
     from ..models.auto import AutoModelForActionRecognition
 
-    logging.disable_progress_bar()  # of loading weights: it takes no time, and clutters what a script reads
+    # What loading reports (the heads that are not needed) would only worry the reader.
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     if top_k < 1:
         raise ValueError(f"--top-k must be at least 1, got {top_k}")
     extractor = SkeletonFeatureExtractor.from_pretrained(model)
