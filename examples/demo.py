@@ -27,7 +27,7 @@ from skeleton_transformers.visualization.rendering import render_gif
 EXAMPLES = Path(__file__).resolve().parent
 COMMAND = str(Path(sys.executable).parent / "skeleton-transformers")
 NUM_SEQUENCES = 2400
-NEW_RECORDING = 100_007  # an index far beyond the corpus: a recording that nobody has trained on
+NEW_RECORDING = 100_029  # an index far beyond the corpus: a recording that nobody has trained on
 
 
 def step(title: str, *words: str) -> None:

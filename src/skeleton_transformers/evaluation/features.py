@@ -85,7 +85,9 @@ def run_batches(
     model.eval()
     try:
         with torch.no_grad():
-            for batch, positions, batch_labels in tqdm(loader, desc=field, disable=None if progress else True, leave=False):
+            for batch, positions, batch_labels in tqdm(
+                loader, desc=field, disable=None if progress else True, leave=False
+            ):
                 output = model(keypoints=batch["keypoints"].to(device), frame_mask=batch["frame_mask"].to(device))
                 rows = getattr(output, field).float().cpu().numpy()
                 if values is None:
