@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -227,6 +228,7 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
         fp16=training.precision == "fp16",
         dataloader_num_workers=training.num_workers,
         dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
         label_names=["labels"],
         eval_strategy="steps" if training.eval_every else "no",
@@ -369,6 +371,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     overrides = [override.removeprefix("--") for override in overrides]
     results = run(load_recipe(known.recipe, RecognitionRecipe, overrides), resume=known.resume)
+    if int(os.environ.get("RANK", 0)):
+        return results
     print(
         f"{results['eval_part']}: top-1 {results['top1_accuracy']:.4f}, top-5 {results['top5_accuracy']:.4f} "
         f"({results['num_samples']} recordings, {results['num_train_samples']} for training, "
