@@ -19,8 +19,7 @@ from skeleton_transformers.evaluation.fusion import fuse_predictions
 
 
 EXAMPLES = Path(__file__).parent
-# Share of the labels -> epochs of recognition training: few labels make short epochs.
-EPOCHS = {"nw_ucla": {0.1: 120, 1.0: 50}, "msr_action3d": {0.1: 250, 1.0: 100}}
+FRACTIONS = (0.1, 1.0)
 
 
 def command(*words: str) -> None:
@@ -51,7 +50,7 @@ def recognise(
     if not (output / "results.json").exists():
         recipe = str(EXAMPLES / "configs" / f"hitrs_{corpus}_recognition.yaml")
         fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={output}", f"seed={seed}"]
-        fields += [f"data.label_fraction={fraction}", f"training.epochs={EPOCHS[corpus][fraction]}"]
+        fields += [f"data.label_fraction={fraction}"]
         fields += (
             ["training.mode=scratch", "model.from_pretrained=null"]
             if encoder is None
@@ -105,7 +104,7 @@ def main() -> None:
             for protocol, found in json.loads(frozen(split, store, encoder).read_text())["results"].items():
                 record(f"{stream}, {protocol}", found["top1_accuracy"])
             for start in (encoder, None) if stream == arguments.streams[0] else (encoder,):
-                for fraction in EPOCHS[corpus] if stream == arguments.streams[0] else (1.0,):
+                for fraction in FRACTIONS if stream == arguments.streams[0] else (1.0,):
                     run = recognise(corpus, store, folder, stream, seed, start, fraction)
                     name = "from scratch" if start is None else "pre-trained"
                     accuracy = json.loads((run / "results.json").read_text())["top1_accuracy"]
