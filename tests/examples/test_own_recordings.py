@@ -69,7 +69,7 @@ def afternoon(tmp_path_factory):
         if "pretrain.py" in line:
             words += ["training.max_steps=4", "training.batch_size=8", "training.warmup_steps=1"]
         if "finetune.py" in line:
-            words += ["training.epochs=15", "training.batch_size=8", "training.learning_rate=0.002"]
+            words += ["training.min_steps=300", "training.learning_rate=0.003"]
         output = run(*words, cwd=folder)
     return folder, output
 

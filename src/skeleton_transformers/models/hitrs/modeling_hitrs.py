@@ -365,7 +365,7 @@ class HiTRSClipEmbeddings(nn.Module):
         Returns:
             `(clips, clip_length * joints + 1, hidden_sizes[1])`, frame after frame, class token last.
         """
-        tokens = projected_frames[clips] + self.position_embeddings  # (clips, clip_length, joints, hidden)
+        tokens = take_rows(projected_frames, clips) + self.position_embeddings  # (clips, clip_length, joints, hidden)
         return torch.cat([tokens.flatten(1, 2), self.cls_token.expand(len(clips), -1, -1)], dim=1)
 
     def initial_positions(self) -> torch.Tensor:
@@ -573,6 +573,19 @@ def clip_windows(config: HiTRSConfig, num_frames: torch.Tensor) -> tuple[torch.T
     return torch.where(inside & exists[..., None], frames, -1), num_clips
 
 
+def take_rows(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """`values[rows]`, with gradients that are the same in every run.
+
+    A row that is taken more than once adds up several gradients. Behind plain indexing CPU threads do that in the order they come,
+    so that the last bits differ from run to run; `index_select` adds them in the order of `rows`.
+
+    Args:
+        values: `(n, ...)`.
+        rows: int64 of any shape.
+    """
+    return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
 def rows_of_frames(frame_rows: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """Rows of chosen frames.
 
@@ -685,7 +698,7 @@ class HiTRSModel(HiTRSPreTrainedModel):
 
         frame_hidden_state = None
         if record.hidden_states is not None:
-            frame_hidden_state = frame_features[frame_rows] * frame_mask[..., None, None]
+            frame_hidden_state = take_rows(frame_features, frame_rows) * frame_mask[..., None, None]
         return HiTRSModelOutput(
             last_hidden_state=steps,
             pooler_output=self.pool(persons, person_mask),
@@ -732,7 +745,7 @@ class HiTRSModel(HiTRSPreTrainedModel):
         features = self.clip(frame_features, packed, record)
         if self.config.ignore_absent_person:
             features = nn.functional.pad(features, (0, 0, 1, 0))
-        return features[seen.flatten().cumsum(0).view_as(seen) * seen], seen
+        return take_rows(features, seen.flatten().cumsum(0).view_as(seen) * seen), seen
 
     def masks(
         self, frame_mask: torch.Tensor, seen: torch.Tensor, num_clips: torch.Tensor
@@ -778,9 +791,11 @@ class HiTRSModel(HiTRSPreTrainedModel):
             example = absent.new_zeros(len(lengths)).scatter_(0, length_number, absent)
             track[absent] = len(chosen) + length_number
             chosen = torch.cat([chosen, example])
-        steps, persons = self.video(clip_features.flatten(0, 1)[chosen], step_mask.flatten(0, 1)[chosen], record)
-        steps = steps[track].view(*step_mask.shape, -1) * step_mask[..., None]
-        persons = persons[track].view(*person_mask.shape, -1)
+        steps, persons = self.video(
+            take_rows(clip_features.flatten(0, 1), chosen), step_mask.flatten(0, 1)[chosen], record
+        )
+        steps = take_rows(steps, track).view(*step_mask.shape, -1) * step_mask[..., None]
+        persons = take_rows(persons, track).view(*person_mask.shape, -1)
         if self.config.ignore_absent_person:
             persons = persons * person_mask[..., None]
             steps = steps * person_mask[..., None, None]
