@@ -49,6 +49,10 @@ def assert_same(sample, other):
     np.testing.assert_array_equal(sample.frame_mask, other.frame_mask)
     for field in ("label", "name", "subject", "camera", "setup", "replication", "split"):
         assert getattr(sample, field) == getattr(other, field), field
+    assert (sample.frame_labels is None) == (other.frame_labels is None)
+    if sample.frame_labels is not None:
+        assert sample.frame_labels.dtype == np.int16
+        np.testing.assert_array_equal(sample.frame_labels, other.frame_labels)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -58,13 +62,22 @@ def assert_same(sample, other):
     names=st.lists(st.text("abcä漢/-. 0", min_size=1, max_size=12), min_size=8, max_size=8, unique=True),
     numbers=st.tuples(*[st.integers(-1, 10**6)] * 4),
     split=st.sampled_from(["", "train", "validation", "test"]),
+    labelled=st.sampled_from([(False, False), (True, False), (True, True)]),
 )
-def test_what_is_written_is_read(tmp_path, sizes, seed, names, numbers, split):
+def test_what_is_written_is_read(tmp_path, sizes, seed, names, numbers, split, labelled):
     rng = np.random.default_rng(seed)
     keys = ("subject", "camera", "setup", "replication")
     written = [
-        random_sample(rng, name, *size, label=int(rng.integers(-1, 3)), split=split, **dict(zip(keys, numbers)))
-        for size, name in zip(sizes, names)
+        random_sample(
+            rng,
+            name,
+            *size,
+            label=int(rng.integers(-1, 3)),
+            split=split,
+            frame_labels=rng.integers(-1, 4, size[1]).astype(np.int16) if labelled[i % 2] else None,
+            **dict(zip(keys, numbers)),
+        )
+        for i, (size, name) in enumerate(zip(sizes, names))
     ]
     shutil.rmtree(tmp_path / "store", ignore_errors=True)
     store = write_store(tmp_path / "store", written)
@@ -89,6 +102,34 @@ def test_columns_and_description(tmp_path, samples):
     assert [sample.name for sample in store] == store.names.tolist()
     with pytest.raises(IndexError, match="sample 6 asked of .*store, which holds 6"):
         store[6]
+
+
+def test_frame_labels(tmp_path, samples):
+    labels = np.array([-1, 0, 3, 3, 0], dtype=np.int64)
+    plain = write_store(tmp_path / "plain", samples)
+    assert not (plain.path / "frame_labels.npy").exists() and not plain.has_frame_labels.any()
+    store = write_store(tmp_path / "store", [samples[0], _changed(samples[1], frame_labels=labels), *samples[2:]])
+    assert store.has_frame_labels.tolist() == [False, True, False, False, False, False]
+    assert store[0].frame_labels is None and store[1].frame_labels.tolist() == labels.tolist()
+    store[1].frame_labels[:] = 1
+    assert store[1].frame_labels.tolist() == labels.tolist()
+    assert store.checksum != plain.checksum
+    data = bytearray((store.path / "frame_labels.npy").read_bytes())
+    data[-1] ^= 1
+    (store.path / "frame_labels.npy").write_bytes(data)
+    with pytest.raises(ValueError, match="frame_labels.npy: SHA-256 of its contents is"):
+        SkeletonStore.open(store.path).verify()
+    (store.path / "frame_labels.npy").unlink()
+    with pytest.raises(ValueError, match="frame_labels.npy is missing; copy the store again"):
+        SkeletonStore.open(store.path)
+
+
+def test_a_store_of_the_first_release_still_opens(fixtures):
+    store = SkeletonStore.open(fixtures / "store_version1")
+    store.verify()
+    assert store.checksum == "ba8a6bbaf3b0bc14626bdd30844e24ea36f8c8a41b2e30aa8940bf2230d04bad"
+    assert store.names.tolist() == ["one", "two"] and store.num_persons.tolist() == [1, 2]
+    assert store[1].frame_labels is None and store.splits.tolist() == ["train", "test"]
 
 
 def test_a_sample_is_the_callers_own_copy(tmp_path, samples):
@@ -219,6 +260,10 @@ def _changed(sample, **changes):
         ({"label": 3}, r"label 3 is outside the 3 label names \(allowed: 0..2, or -1 for none\)"),
         ({"label": -2}, "label -2 is outside"),
         ({"name": ""}, "needs a name"),
+        ({"frame_labels": np.zeros(3, int)}, r"frame_labels is int64 of shape \(3,\), expected integers of \(4,\)"),
+        ({"frame_labels": np.zeros(4)}, r"frame_labels is float64"),
+        ({"frame_labels": np.array([0, 3, 4, 0])}, r"frame 2 has label 4; allowed: 1..3 for the 3 label names"),
+        ({"frame_labels": np.array([-2, 0, 0, 0])}, r"frame 0 has label -2; allowed"),
         ({"split": "dev"}, "split 'dev' is not one of '', 'train'"),
     ],
 )

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 # Raise it when the result of a preparation changes: chunks of an older one are then made again.
 _PREPARATION_VERSION = 1
+_CHUNK_VERSION = 2  # of the files of the chunks alone
 _CHUNK = 64
 _INTEGERS = ("label", "subject", "camera", "setup", "replication")
 
@@ -178,7 +179,7 @@ def _fingerprint(corpus: Corpus, folder: Path, listing: Listing, options: Prepar
     """Changes when anything changes that the chunks depend on."""
     digest = hashlib.sha256()
     content = {
-        "version": [_PREPARATION_VERSION, _CHUNK],
+        "version": [_PREPARATION_VERSION, _CHUNK_VERSION, _CHUNK],
         "corpus": corpus.name,
         "layout": get_layout(corpus.layout).to_dict(),
         "labels": corpus.label_names,
@@ -318,6 +319,10 @@ def _make_chunk(task: _Task) -> int:
             [np.zeros(0, np.float32)] + [sample.keypoints.astype(np.float32).ravel() for sample in samples]
         ),
         "masks": np.concatenate([np.zeros(0, bool)] + [sample.frame_mask.ravel() for sample in samples]),
+        "labelled": np.array([sample.frame_labels is not None for sample in samples], dtype=bool),
+        "frame_labels": np.concatenate(
+            [np.zeros(0, np.int16)] + [s.frame_labels.astype(np.int16) for s in samples if s.frame_labels is not None]
+        ),
     }
     temporary = task.target.with_name(f"{task.target.name}.{os.getpid()}.writing")
     with open(temporary, "wb") as file:
@@ -345,21 +350,24 @@ def _read_skipped(path: Path) -> list[tuple[str, str]]:
 
 
 def _read_chunk(path: Path, row_shape: tuple[int, int]) -> Iterator[SkeletonSample]:
-    shapes, numbers, names, splits, values, masks = _load_chunk(
-        path, ("shapes", "numbers", "names", "splits", "values", "masks")
+    shapes, numbers, names, splits, values, masks, labelled, frame_labels = _load_chunk(
+        path, ("shapes", "numbers", "names", "splits", "values", "masks", "labelled", "frame_labels")
     )
     values = values.reshape(-1, *row_shape)  # (rows * V * C,) -> (rows, V, C)
-    row = 0
-    for (persons, frames), columns, name, split in zip(shapes.tolist(), numbers.tolist(), names, splits.tolist()):
-        stop = row + persons * frames
+    row = label = 0
+    for (persons, frames), columns, name, split, has_labels in zip(
+        shapes.tolist(), numbers.tolist(), names, splits.tolist(), labelled.tolist()
+    ):
+        stop, label_stop = row + persons * frames, label + (frames if has_labels else 0)
         yield SkeletonSample(
             keypoints=values[row:stop].reshape(persons, frames, *row_shape),  # (M * T, V, C) -> (M, T, V, C)
             frame_mask=masks[row:stop].reshape(persons, frames),
             name=str(name),
             split=SPLIT_NAMES[split],
+            frame_labels=frame_labels[label:label_stop] if has_labels else None,
             **dict(zip(_INTEGERS, columns)),
         )
-        row = stop
+        row, label = stop, label_stop
 
 
 def describe_store(store: SkeletonStore) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Packed storage of skeleton sequences: one folder that is read through a memory map.
 
-A store is a folder of four files:
+A store is a folder of four files, five if its recordings are labelled frame by frame:
 
 | file | contents |
 |---|---|
 | `values.npy` | float32 `(rows, joints, channels)`; the rows of a sample are its persons one after the other, each with all frames |
 | `masks.npy` | bool `(rows,)`; True where that person is really there |
+| `frame_labels.npy` | int16 `(frames,)`; the labels of every frame, sample after sample, of those samples that have them |
 | `index.npz` | one entry per sample: offset (first row), persons, frames, label, subject, camera, setup, replication, name, split |
 | `store.json` | layout, frame rate, units, label names, corpus, counts and SHA-256 checksums |
 
@@ -41,6 +42,7 @@ _COLUMN_TYPES = {
     "frames": np.int64,
     **dict.fromkeys(_INTEGER_COLUMNS, np.int64),
 }
+_FRAME_LABELS = "labelled_frames"  # this column and `frame_labels.npy` are there only if a sample has frame labels
 _HEADER_BYTES = 128
 _HASH_ROWS = 1 << 16
 
@@ -56,6 +58,8 @@ class SkeletonSample:
         name: name of the recording, unique in its store.
         subject, camera, setup, replication: numbers of the recording protocol, -1 when unknown.
         split: part of the data set that the owner of the recording put it into: "train", "validation", "test" or "" (none).
+        frame_labels: int16 `(frames,)` of an untrimmed recording, or None: 0 where nothing of interest happens, `i` where
+            `label_names[i - 1]` does, -1 where nobody has looked.
     """
 
     keypoints: np.ndarray
@@ -67,6 +71,7 @@ class SkeletonSample:
     setup: int = -1
     replication: int = -1
     split: str = ""
+    frame_labels: np.ndarray | None = None
 
 
 def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
@@ -204,7 +209,8 @@ class SkeletonStoreWriter:
         row_shape = (len(self.layout.joints), self.num_channels)
         self._values = _RowFile(self.working_folder / "values.npy", row_shape, np.dtype("<f4"))
         self._masks = _RowFile(self.working_folder / "masks.npy", (), np.dtype("bool"))
-        self._columns: dict[str, list] = {key: [] for key in (*_COLUMN_TYPES, "name", "split")}
+        self._frame_labels = _RowFile(self.working_folder / "frame_labels.npy", (), np.dtype("<i2"))
+        self._columns: dict[str, list] = {key: [] for key in (*_COLUMN_TYPES, _FRAME_LABELS, "name", "split")}
         self._names: set[str] = set()
         self._finished = self._closed = False
 
@@ -244,6 +250,9 @@ class SkeletonStoreWriter:
             columns[key].append(int(getattr(sample, key)))
         columns["name"].append(sample.name)
         columns["split"].append(sample.split)
+        columns[_FRAME_LABELS].append(0 if sample.frame_labels is None else frames)
+        if sample.frame_labels is not None:
+            self._frame_labels.append(np.asarray(sample.frame_labels))
         self._values.append(keypoints.reshape(persons * frames, *keypoints.shape[2:]))  # (M, T, V, C) -> (M*T, V, C)
         self._masks.append(frame_mask.reshape(persons * frames))
 
@@ -260,6 +269,12 @@ class SkeletonStoreWriter:
             raise ValueError(f"no sample was added to {self.path}: an empty store would be of no use")
         arrays = {"values": self._values.close(), "masks": self._masks.close()}
         index = {key: np.array(self._columns[key], dtype=kind) for key, kind in _COLUMN_TYPES.items()}
+        frame_labels = self._frame_labels.close()
+        if self._frame_labels.rows:
+            arrays["frame_labels"] = frame_labels
+            index[_FRAME_LABELS] = np.array(self._columns[_FRAME_LABELS], dtype=np.int64)
+        else:
+            self._frame_labels.path.unlink()
         index["name"] = np.array(self._columns["name"], dtype=np.str_)
         index["split"] = np.array([SPLIT_NAMES.index(split) for split in self._columns["split"]], dtype=np.int64)
         _write_npz(self.working_folder / "index.npz", index)
@@ -316,6 +331,7 @@ class SkeletonStoreWriter:
             self._closed = True
             self._values.file.close()
             self._masks.file.close()
+            self._frame_labels.file.close()
             shutil.rmtree(self.working_folder, ignore_errors=True)
 
 
@@ -386,6 +402,19 @@ def check_sample(
         )
     if sample.split not in SPLIT_NAMES:
         raise ValueError(f"{where}: split {sample.split!r} is not one of {', '.join(map(repr, SPLIT_NAMES))}")
+    if sample.frame_labels is not None:
+        labels = np.asarray(sample.frame_labels)
+        if labels.shape != keypoints.shape[1:2] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{where}: frame_labels is {labels.dtype} of shape {labels.shape}, expected integers of {keypoints.shape[1:2]}"
+            )
+        highest = np.iinfo(np.int16).max if num_labels is None else min(num_labels, np.iinfo(np.int16).max)
+        wrong = np.flatnonzero((labels < -1) | (labels > highest))
+        if len(wrong):
+            raise ValueError(
+                f"{where}: frame {wrong[0]} has label {labels[wrong[0]]}; allowed: 1..{highest} for the {highest} label names, "
+                "0 for no action, -1 for unknown"
+            )
     return keypoints, frame_mask
 
 
@@ -407,6 +436,7 @@ class SkeletonStore:
         labels, subjects, cameras, setups, replications: int64 `(samples,)`, -1 where unknown.
         names: unicode `(samples,)`.
         splits: unicode `(samples,)`: "train", "validation", "test" or "".
+        has_frame_labels: bool `(samples,)`.
         num_frames, num_persons: int64 `(samples,)`.
     """
 
@@ -442,7 +472,8 @@ class SkeletonStore:
                 f"{self.path / 'store.json'}: counts.joints is {joints}, but layout {self.layout.name!r} has "
                 f"{len(self.layout.joints)} joints; prepare the store again"
             )
-        index = _read_index(self.path / "index.npz", counts["samples"], rows)
+        labelled = "frame_labels" in description["sha256"]
+        index = _read_index(self.path / "index.npz", counts["samples"], rows, labelled)
         self._index = index
         self._offsets = index["offset"]
         self.num_persons, self.num_frames = index["persons"], index["frames"]
@@ -451,6 +482,13 @@ class SkeletonStore:
         self.splits = np.array(SPLIT_NAMES)[index["split"]]
         self._values = _map_array(self.path / "values.npy", (rows, joints, channels), np.dtype("<f4"))
         self._masks = _map_array(self.path / "masks.npy", (rows,), np.dtype("bool"))
+        labelled_frames = index.get(_FRAME_LABELS, np.zeros(len(self), np.int64))
+        self.has_frame_labels = labelled_frames > 0
+        self._frame_label_stops = np.cumsum(labelled_frames)
+        self._frame_labels: np.ndarray | None = None
+        if labelled:
+            total = (int(labelled_frames.sum()),)
+            self._frame_labels = _map_array(self.path / "frame_labels.npy", total, np.dtype("<i2"))
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -462,6 +500,10 @@ class SkeletonStore:
         start = int(self._offsets[index])
         stop = start + persons * frames
         values = self._values[start:stop]  # (M*T, V, C)
+        frame_labels = None
+        if self._frame_labels is not None and self.has_frame_labels[index]:
+            last = int(self._frame_label_stops[index])
+            frame_labels = self._frame_labels[last - frames : last].copy()
         return SkeletonSample(
             keypoints=values.reshape(persons, frames, *values.shape[1:]).copy(),  # (M, T, V, C)
             frame_mask=self._masks[start:stop].reshape(persons, frames).copy(),  # (M, T)
@@ -472,6 +514,7 @@ class SkeletonStore:
             setup=int(self.setups[index]),
             replication=int(self.replications[index]),
             split=str(self.splits[index]),
+            frame_labels=frame_labels,
         )
 
     def __iter__(self) -> Iterator[SkeletonSample]:
@@ -510,6 +553,8 @@ class SkeletonStore:
             "masks": _array_hash(self._masks),
             "index": _index_hash(self._index),
         }
+        if self._frame_labels is not None:
+            found["frame_labels"] = _array_hash(self._frame_labels)
         for key, value in found.items():
             expected = self._description["sha256"][key]
             if value != expected:
@@ -549,12 +594,13 @@ def _read_description(path: Path) -> dict:
     return description
 
 
-def _read_index(file: Path, samples: int, rows: int) -> dict[str, np.ndarray]:
+def _read_index(file: Path, samples: int, rows: int, labelled: bool) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise ValueError(f"{file} is missing; copy the store again or prepare it again")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            index = {key: archive[key] for key in (*_COLUMN_TYPES, "name", "split")}
+            columns = (*_COLUMN_TYPES, "name", "split", *([_FRAME_LABELS] if labelled else []))
+            index = {key: archive[key] for key in columns}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} cannot be read ({error}); copy the store again or prepare it again") from error
     for key, column in index.items():
@@ -570,6 +616,8 @@ def _read_index(file: Path, samples: int, rows: int) -> dict[str, np.ndarray]:
             f"{file}: its samples fill {int(expected[-1])} rows, store.json says {rows}; the files do not belong together, "
             "copy the store again"
         )
+    if labelled and not ((index[_FRAME_LABELS] == 0) | (index[_FRAME_LABELS] == index["frames"])).all():
+        raise ValueError(f"{file}: column {_FRAME_LABELS!r} does not fit the column 'frames'; copy the store again")
     return index
 
 
