@@ -161,7 +161,7 @@ def test_absent_frames_hold_zeros(recording, scheme):
 
 def test_messages():
     recording = make_recording(num_frames=7)
-    with pytest.raises(ValueError, match="unknown body selection 'best'; choose one of simple, energy, denoise"):
+    with pytest.raises(ValueError, match="unknown body selection 'best'; choose one of simple, energy, denoise, all"):
         select_bodies(recording, "best")
     with pytest.raises(RecordingError, match="nobody was tracked in any of the 7 frames"):
         select_bodies(recording, "simple")

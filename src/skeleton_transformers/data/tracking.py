@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from .formats.errors import RecordingError
 
 
-# A track's speed is taken over, and continued for, so many frames at most: longer, and people are sent through walls.
+# Poses that tell where a person is expected, and frames for which the speed is continued: longer, and people are sent through walls.
 _MOTION_FRAMES = 5
 
 
@@ -30,9 +30,9 @@ def track_people(
 
     In each frame, the people seen are assigned to the known ones such that the sum of the distances is least (Hungarian method). The
     distance of two poses is the median over the joints that both have, so that a few wild joints do not break a track, from where the
-    person is expected (last pose, moved on at the speed of the last frames), relative to the size of the body: the diagonal of the
-    box around its joints, the larger of the person's usual one and the one seen. A detection that is too far from everybody starts a
-    new person. No detection is lost.
+    person is expected (the median of the last poses, moved on at the speed of the body), relative to the size of the body: four times the
+    median distance of its joints from their middle, about the height of one who stands, the larger of the person's usual size and the
+    one seen. A detection that is too far from everybody starts a new person. No detection is lost.
 
     Args:
         detections: one array per frame, `(people in the frame, joints, channels)`, of any length unit; an empty one where nobody
@@ -133,7 +133,10 @@ class _Pose:
         if confidence_channel:
             found &= values[:, -1] > 0
         points = np.where(found[:, None], points, 0.0)
-        size = float(np.linalg.norm(np.ptp(points[found], axis=0))) if found.any() else 0.0
+        size = 0.0
+        if found.any():
+            middle = np.median(points[found], axis=0)
+            size = 4 * float(np.median(np.linalg.norm(points[found] - middle, axis=1)))
         return cls(values, points, found, size)
 
 
@@ -146,16 +149,28 @@ class _Track:
     def size(self) -> float:
         return float(np.median([pose.size for pose in self.poses[-_MOTION_FRAMES:]]))
 
-    def expected(self, frame: int) -> np.ndarray:
-        """Where the joints of the last pose should be in a later frame, `(joints, coordinates)`."""
-        last, earlier = self.poses[-1], max(0, len(self.poses) - 1 - _MOTION_FRAMES)
-        before = self.poses[earlier]
-        both = last.found & before.found
-        if before is last or not both.any():
-            return last.points
-        shift = np.median(last.points[both] - before.points[both], axis=0)  # of the body as a whole
-        speed = shift / (self.frames[-1] - self.frames[earlier])
-        return last.points + speed * min(frame - self.frames[-1], _MOTION_FRAMES)
+    def expected(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the joints should be in a later frame, `(joints, coordinates)`, and which joints that is known of, `(joints,)`.
+
+        The median of the last poses, each moved on at the speed of the body, so that one wild pose is no harm.
+        """
+        poses, frames = self.poses[-_MOTION_FRAMES:], np.array(self.frames[-_MOTION_FRAMES:])
+        points, found = np.stack([pose.points for pose in poses]), np.stack([pose.found for pose in poses])
+        both = found[0] & found[-1]
+        speed = np.zeros(points.shape[2])
+        if len(poses) > 1 and both.any():
+            speed = np.median(points[-1, both] - points[0, both], axis=0) / (frames[-1] - frames[0])
+        ahead = frames[-1] - frames + min(frame - frames[-1], _MOTION_FRAMES)
+        return _median(points + ahead[:, None, None] * speed, found[:, :, None], axis=0), np.any(
+            found, axis=0, keepdims=True
+        )[0]
+
+
+def _median(values: np.ndarray, there: np.ndarray, axis: int) -> np.ndarray:
+    """The (lower) median along an axis of what is there; infinite where nothing is."""
+    there = np.broadcast_to(there, values.shape)
+    middle = np.maximum(there.sum(axis=axis, keepdims=True) - 1, 0) // 2
+    return np.take_along_axis(np.sort(np.where(there, values, np.inf), axis=axis), middle, axis=axis).squeeze(axis)
 
 
 def _assign(tracks: list[_Track], seen: list[_Pose], frame: int, max_distance: float) -> list[_Track | None]:
@@ -163,22 +178,24 @@ def _assign(tracks: list[_Track], seen: list[_Pose], frame: int, max_distance: f
     partners: list[_Track | None] = [None] * len(seen)
     if not tracks or not seen:
         return partners
-    expected = np.stack([track.expected(frame) for track in tracks])  # (tracks, joints, coordinates)
-    points = np.stack([pose.points for pose in seen])  # (poses, joints, coordinates)
-    known, found = np.stack([track.poses[-1].found for track in tracks]), np.stack([pose.found for pose in seen])
+    expectations = [track.expected(frame) for track in tracks]
+    known, found = np.stack([known for _, known in expectations]), np.stack([pose.found for pose in seen])
+    # (tracks, joints, coordinates) and (poses, joints, coordinates)
+    expected = np.where(known[..., None], np.stack([points for points, _ in expectations]), 0.0)
+    points = np.stack([pose.points for pose in seen])
     shared = known[:, None] & found  # (tracks, poses, joints)
     apart = np.linalg.norm(expected[:, None] - points, axis=-1)  # (tracks, poses, joints)
-    apart = np.sort(np.where(shared, apart, np.inf), axis=-1)
-    middle = np.maximum(shared.sum(axis=-1, keepdims=True) - 1, 0) // 2
-    distance = np.take_along_axis(apart, middle, axis=-1)[..., 0]  # (tracks, poses), inf without a joint in common
+    distance = _median(apart, shared, axis=-1)  # (tracks, poses), infinite without a joint in common
     centers = [_centers(expected, known)[:, None], _centers(points, found)]
     distance = np.where(shared.any(axis=-1), distance, np.linalg.norm(centers[0] - centers[1], axis=-1))
     size = np.maximum([[track.size] for track in tracks], [pose.size for pose in seen])
-    cost = distance / np.maximum(size, np.finfo(np.float64).tiny)
-    # beyond the limit all are equally impossible, so that they do not push possible pairs apart
-    rows, columns = linear_sum_assignment(np.minimum(cost, 2 * max_distance))
+    possible = distance <= max_distance * size
+    # what is impossible costs the same everywhere, so that it does not push possible pairs apart
+    cost = np.full(distance.shape, 2 * max_distance)
+    np.divide(distance, size, out=cost, where=possible & (size > 0))
+    rows, columns = linear_sum_assignment(cost)
     for row, column in zip(rows, columns):
-        if cost[row, column] <= max_distance:
+        if possible[row, column]:
             partners[column] = tracks[row]
     return partners
 
