@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from skeleton_transformers.cli.main import app
 from skeleton_transformers.data.corpora import PreparationOptions, split_indices
 from skeleton_transformers.data.formats import read_ntu_skeleton
 from skeleton_transformers.data.motion_synthesis import SYNTHETIC_ACTIONS, synthesize_sequence
-from skeleton_transformers.data.preparation import PreparationError, prepare_corpus
-from skeleton_transformers.data.storage import SkeletonStore
+from skeleton_transformers.data.preparation import PreparationError, merge_parts, prepare_corpus
+from skeleton_transformers.data.storage import SkeletonStore, SkeletonStoreWriter
 
 
 def prepare(*arguments, **options):
@@ -85,6 +86,95 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path, msr):
     moved = shutil.copytree(msr, tmp_path / "elsewhere" / "raw")  # nor on where the recordings lie
     prepare("msr-action3d", moved, tmp_path / "moved", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "three") == contents(tmp_path / "moved")
+
+
+def test_parts_of_many_machines_make_the_store_of_one(tmp_path, msr):
+    prepare("msr-action3d", msr, tmp_path / "whole")
+    reports = [prepare("msr-action3d", msr, tmp_path / "store", shard=(number, 2)) for number in (1, 2)]
+    assert [report["recordings"] for report in reports] == [84, 63] and sum(len(r["skipped"]) for r in reports) == 3
+    # a part that is there is not made again, wherever the files lie and whenever they were copied there
+    moved = shutil.copytree(msr, tmp_path / "elsewhere" / "raw", copy_function=shutil.copyfile)
+    times = [file.stat().st_mtime_ns for file in (tmp_path / "store.part-00002-of-00002" / "chunks").iterdir()]
+    assert prepare("msr-action3d", moved, tmp_path / "store", shard=(2, 2)) == reports[1]
+    assert times == [file.stat().st_mtime_ns for file in (tmp_path / "store.part-00002-of-00002" / "chunks").iterdir()]
+    # more parts than chunks, made elsewhere
+    others = [
+        Path(prepare("msr-action3d", moved, tmp_path / "elsewhere" / "x", shard=(n, 5))["part"]) for n in range(1, 6)
+    ]
+    assert merge_parts(tmp_path / "store", progress=False)["samples"] == 147
+    merge_parts(tmp_path / "other", others[::-1], progress=False)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole") == contents(tmp_path / "other")
+    with pytest.raises(FileExistsError, match="already holds a skeleton store; pass overwrite"):
+        merge_parts(tmp_path / "store", progress=False)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_parts_that_do_not_fit_are_not_merged(tmp_path, msr):
+    out = tmp_path / "store"
+    with pytest.raises(PreparationError, match="no part of .*store found .expected .*store.part-00001-of-00002"):
+        merge_parts(out, progress=False)
+    first = Path(prepare("msr-action3d", msr, out, shard=(1, 3))["part"])
+    third = Path(prepare("msr-action3d", msr, out, shard=(3, 3))["part"])
+    with pytest.raises(PreparationError, match="do not make up a whole: missing of 3: 2"):
+        merge_parts(out, progress=False)
+    half = Path(prepare("msr-action3d", msr, tmp_path / "half", shard=(2, 2))["part"])
+    with pytest.raises(PreparationError, match="do not make up a whole: they are cut in different ways"):
+        merge_parts(out, [first, half, third], progress=False)
+    with pytest.raises(PreparationError, match="are both part 3; leave one of them out"):
+        merge_parts(out, [first, third, third], progress=False)
+    msr_file(msr / "a03_s09_e01_skeleton3D.txt", 999)
+    second = Path(prepare("msr-action3d", msr, out, shard=(2, 3))["part"])
+    with pytest.raises(
+        PreparationError, match="00002-of-00003 was prepared from other recordings or with other options"
+    ):
+        merge_parts(out, progress=False)
+    with pytest.raises(FileExistsError, match="holds a part made from other recordings or options; pass overwrite"):
+        prepare("msr-action3d", msr, out, shard=(1, 3))
+    for number in (1, 3):
+        prepare("msr-action3d", msr, out, shard=(number, 3), overwrite=True)
+    chunk = second / "chunks" / "000001.npz"
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(PreparationError, match="000001.npz is damaged or missing; copy or prepare the part again"):
+        merge_parts(out, progress=False)
+    (second / "part.json").write_text("{")
+    with pytest.raises(PreparationError, match="00002-of-00003 is not a finished part of a preparation"):
+        merge_parts(out, progress=False)
+    with pytest.raises(ValueError, match="shard 3/2: the number must be one of 1 to 2"):
+        prepare("msr-action3d", msr, out, shard=(3, 2))
+    with pytest.raises(ValueError, match="pass parquet .* when the parts are merged"):
+        prepare("msr-action3d", msr, out, shard=(1, 2), parquet=tmp_path / "parquet")
+    assert not out.exists() and not list(tmp_path.glob("*.partial"))
+
+
+def test_two_processes_do_not_prepare_the_same_store(tmp_path, msr):
+    (tmp_path / "store.partial").mkdir()
+    code = "import fcntl, sys; lock = open(sys.argv[1], 'wb'); fcntl.lockf(lock, fcntl.LOCK_EX); print('locked', flush=True); input()"
+    command = [sys.executable, "-c", code, str(tmp_path / "store.partial" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(PreparationError, match="another process is preparing .*store; wait for it or stop it"):
+            prepare("msr-action3d", msr, tmp_path / "store")
+        other.communicate("\n")
+    assert prepare("msr-action3d", msr, tmp_path / "store")["samples"] == 147
+
+
+def test_a_kill_after_the_store_got_its_name_is_seen(tmp_path, msr, monkeypatch):
+    close = SkeletonStoreWriter.close
+
+    def close_and_stop(writer):
+        close(writer)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SkeletonStoreWriter, "close", close_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("msr-action3d", msr, tmp_path / "store")
+    before = contents(tmp_path / "store")
+    assert (tmp_path / "store.partial").is_dir()
+    assert prepare("msr-action3d", msr, tmp_path / "store")["samples"] == 147
+    assert contents(tmp_path / "store") == before and not (tmp_path / "store.partial").exists()
 
 
 _SCRIPT = """
@@ -335,6 +425,14 @@ def test_commands(tmp_path, msr, folder):
     result = run("prepare", "synthetic", tmp_path / "synthetic", "--sequences", 8, "--seed", 2, "--quiet")
     assert result.exit_code == 0 and "recordings  8" in result.output
 
+    for number in (1, 2):
+        result = run("prepare", "msr-action3d", msr, tmp_path / "merged", "--shard", f"{number}/2", "--quiet")
+        assert result.exit_code == 0 and f"part {number} of 2: {tmp_path / 'merged.part-0000'}" in result.output
+    assert f"when all 2 are there: skeleton-transformers merge {tmp_path / 'merged'}" in result.output
+    result = run("merge", tmp_path / "merged", "--quiet")
+    assert result.exit_code == 0 and "5 files could not be used" in result.output
+    assert contents(tmp_path / "merged") == contents(tmp_path / "msr")
+
     result = run("inspect", tmp_path / "msr", "--verify")
     assert result.exit_code == 0 and "recordings  147" in result.output and "checksums   all match" in result.output
     assert json.loads(run("inspect", tmp_path / "msr", "--json").stdout)["protocols"]["xsub"]["train"] == 87
@@ -351,6 +449,9 @@ def test_commands(tmp_path, msr, folder):
         (("prepare", "ntu60", "a"), 2, "1 folders given; usage: skeleton-transformers prepare ntu60 RAW OUT"),
         (("prepare", "kinetics", "a", "b"), 1, "unknown corpus 'kinetics'; known: ntu60"),
         (("prepare", "ntu60", "nowhere", "b"), 1, "nowhere is not a folder"),
+        (("prepare", "synthetic", "a", "--shard", "3-8"), 1, "--shard 3-8: expected I/N, for example 3/8"),
+        (("prepare", "synthetic", "a", "--shard", "0/8"), 1, "shard 0/8: the number must be one of 1 to 8"),
+        (("merge", "a"), 1, "no part of a found"),
         (("inspect", "nowhere"), 1, "nowhere is not a skeleton store; make one with"),
     ],
 )

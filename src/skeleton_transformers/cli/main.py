@@ -6,7 +6,7 @@ from .convert import convert
 from .evaluate import evaluate
 from .inspect import inspect
 from .predict import predict
-from .prepare import prepare
+from .prepare import merge, prepare
 from .render import render
 
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for verb in (prepare, inspect, render, predict, evaluate, convert):
+for verb in (prepare, merge, inspect, render, predict, evaluate, convert):
     app.command()(verb)
 
 

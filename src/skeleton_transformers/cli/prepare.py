@@ -1,14 +1,21 @@
-"""`skeleton-transformers prepare`: turn raw recordings into a store."""
+"""`skeleton-transformers prepare` and `merge`: turn raw recordings into a store, on one machine or on many."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 _SHOWN = 10
+_Parquet = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Also make this folder of parquet files, for `datasets` and the Hub."),
+]
+_Workers = Annotated[int | None, typer.Option(help="Processes; default one per core.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
 
 def prepare(
@@ -46,9 +53,14 @@ def prepare(
     channels: Annotated[int, typer.Option(help="folder: coordinates per joint.")] = 3,
     sequences: Annotated[int, typer.Option(help="synthetic: recordings to make.")] = 1200,
     seed: Annotated[int, typer.Option(help="synthetic: seed.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; default one per core.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do only the I-th of N parts of the work; `merge` joins the parts of all."),
+    ] = None,
+    parquet: _Parquet = None,
+    workers: _Workers = None,
+    overwrite: _Overwrite = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Turn a folder of raw recordings into a store for training.
 
@@ -76,11 +88,64 @@ def prepare(
         seed=seed,
     )
     try:
-        report = prepare_corpus(corpus, raw, out, options, workers=workers, overwrite=overwrite, progress=not quiet)
+        report = prepare_corpus(
+            corpus,
+            raw,
+            out,
+            options,
+            workers=workers,
+            overwrite=overwrite,
+            progress=not quiet,
+            shard=None if shard is None else _parse_shard(shard),
+            parquet=parquet,
+        )
     except (OSError, ValueError, PreparationError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(format_description(report))
+    if shard is None:
+        _show(format_description(report), report, out, parquet)
+        return
+    typer.echo(f"{report['recordings']} recordings read, {len(report['skipped'])} files could not be used")
+    typer.echo(f"part {report['number']} of {report['count']}: {report['part']}")
+    typer.echo(f"when all {report['count']} are there: skeleton-transformers merge {out}")
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(help="The store to make.")],
+    parts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of all parts, if they do not lie beside OUT.", show_default=False),
+    ] = None,
+    parquet: _Parquet = None,
+    workers: _Workers = None,
+    overwrite: _Overwrite = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Join the parts that `prepare --shard` made into the store that one machine would have made.
+
+    The parts are kept; remove them when the store is there.
+    """
+    from ..data.preparation import PreparationError, format_description, merge_parts
+
+    try:
+        report = merge_parts(
+            out, parts or (), workers=workers, overwrite=overwrite, progress=not quiet, parquet=parquet
+        )
+    except (OSError, ValueError, PreparationError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    _show(format_description(report), report, out, parquet)
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise ValueError(f"--shard {text}: expected I/N, for example 3/8 for the third of eight parts")
+    return int(number), int(count)
+
+
+def _show(description: str, report: dict[str, Any], out: Path, parquet: Path | None) -> None:
+    typer.echo(description)
     for remark in report["missing"]:
         typer.echo(f"not complete: {remark}")
     if report["left_out"]:
@@ -94,6 +159,8 @@ def prepare(
         if len(report["skipped"]) > _SHOWN:
             typer.echo(f"  ... and {len(report['skipped']) - _SHOWN} more")
     typer.echo(f"store: {out}")
+    if parquet is not None:
+        typer.echo(f"parquet: {parquet}")
 
 
-__all__ = ["prepare"]
+__all__ = ["merge", "prepare"]

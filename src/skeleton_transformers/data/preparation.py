@@ -4,23 +4,25 @@ The work is cut into chunks of recordings, which processes read in parallel. A f
 are there they are joined in order into the store. So the result does not depend on the number of processes, and a preparation that was
 interrupted goes on where it stopped, as long as the raw files and the options are the same. Memory holds one chunk per process.
 The chunks are removed at the end; until then the disk holds the recordings twice.
+
+Several machines that see the same files share the work: each makes one part of the chunks (`shard=(3, 8)`), a folder
+`<out>.part-00003-of-00008`, and [`merge_parts`] joins all of them into the store that one machine would have made, byte by byte.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
+import glob
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import threading
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,23 @@ from ..skeletons import get_layout
 from .body_selection import BODY_SCHEMES
 from .corpora import Corpus, Listing, PreparationOptions, Recording, get_corpus, list_corpora, split_indices
 from .formats.errors import RecordingError
-from .storage import SPLIT_NAMES, SkeletonSample, SkeletonStore, SkeletonStoreWriter, check_sample, check_target
+from .processes import run_in_processes
+from .storage import (
+    SPLIT_NAMES,
+    SkeletonSample,
+    SkeletonStore,
+    SkeletonStoreWriter,
+    check_sample,
+    check_target,
+    file_hash,
+    layout_to_json,
+)
+
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 logger = logging.getLogger(__name__)
@@ -40,7 +58,19 @@ logger = logging.getLogger(__name__)
 # Raise it when the result of a preparation changes: chunks of an older one are then made again.
 _PREPARATION_VERSION = 1
 _CHUNK_VERSION = 2  # of the files of the chunks alone
+_PART_VERSION = 1
 _CHUNK = 64
+_WORKING_FILES = {
+    "lock",
+    "state.json",
+    "state.json.writing",
+    "chunks",
+    "store",
+    "part.json",
+    "part.json.writing",
+    "report.json",
+}
+_PATHS = ("missing", "labels", "layout")  # options that name files, which lie elsewhere on another machine
 _INTEGERS = ("label", "subject", "camera", "setup", "replication")
 
 
@@ -59,6 +89,25 @@ class _Task:
     target: Path
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What joining the chunks needs to know, without the raw files; the same on every machine that makes a part.
+
+    Attributes:
+        fingerprint: changes when anything changes that the chunks depend on, but for the folder and the dates of the files.
+        num_chunks: chunks of all parts together.
+        store: arguments of the `SkeletonStoreWriter`.
+        skipped, outside, left_out: see `Listing`.
+    """
+
+    fingerprint: str
+    num_chunks: int
+    store: dict[str, Any]
+    skipped: list[tuple[str, str]]
+    outside: int
+    left_out: int
+
+
 def prepare_corpus(
     corpus: str,
     raw: str | os.PathLike | None,
@@ -67,6 +116,8 @@ def prepare_corpus(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    shard: tuple[int, int] | None = None,
+    parquet: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Turn a folder of recordings into a store.
 
@@ -78,14 +129,18 @@ def prepare_corpus(
         out: folder of the store to make.
         options: choices that change the result.
         workers: processes; None for one per core.
-        overwrite: replace a store that is there.
+        overwrite: replace a store (or a part) that is there.
         progress: show a progress bar.
+        shard: `(number, count)`, 1 to count: make only this part of the work, as `<out>.part-<number>-of-<count>`, for
+            [`merge_parts`]. None makes the store.
+        parquet: folder to make with the same samples as parquet files (see [`write_shards`]); None makes none.
 
     Returns:
-        The report: counts, skipped files, and what is missing against the counts of the complete corpus.
+        The report: counts, skipped files, and what is missing against the counts of the complete corpus; of a part its `part`
+        (the folder), number of `recordings` and `skipped` files.
 
     Raises:
-        PreparationError: if no recording could be read.
+        PreparationError: if no recording could be read, or another process is preparing the same store.
         ValueError: if an option does not fit.
         FileExistsError: if `out` is there already and `overwrite` is False.
     """
@@ -95,9 +150,14 @@ def prepare_corpus(
         raise ValueError(f"unknown body selection {options.bodies!r}; choose one of {', '.join(BODY_SCHEMES)}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    out = Path(out)
-    partial = out.with_name(out.name + ".partial")
-    check_target(out, overwrite)
+    number, count = shard or (1, 1)
+    if not 1 <= number <= count:
+        raise ValueError(f"shard {number}/{count}: the number must be one of 1 to {count}")
+    if shard is not None and parquet is not None:
+        raise ValueError(
+            "parquet files are made of the whole corpus: pass parquet (--parquet) when the parts are merged"
+        )
+    target = _part_folder(Path(out), number, count) if shard is not None else Path(out)
     folder = Path(raw) if raw is not None else Path()
     if corpus == "synthetic":
         if options.sequences < 1:
@@ -105,55 +165,204 @@ def prepare_corpus(
     elif raw is None or not folder.is_dir():
         raise PreparationError(f"{raw} is not a folder; give the folder with the recordings of {description.title}")
 
-    listing = description.list_recordings(folder, options)
-    if not listing.recordings:
-        raise PreparationError(_nothing_to_read(description, folder, listing))
-    _open_partial(partial, _fingerprint(description, folder, listing, options))
+    with _working_folder(target) as partial:
+        if shard is None and not (partial / "state.json").is_file():
+            check_target(
+                target, overwrite
+            )  # before much work is done; the end of an interrupted run is looked at below
+        listing = description.list_recordings(folder, options)
+        if not listing.recordings:
+            raise PreparationError(_nothing_to_read(description, folder, listing))
+        plan, local_fingerprint = _make_plan(description, folder, listing, options)
+        if shard is not None and _same_part_is_there(target, plan, overwrite):
+            return _describe_part(target)
+        if shard is None and _was_finished(target, partial, local_fingerprint):
+            return json.loads((target / "report.json").read_text(encoding="utf-8"))
+        if shard is None:
+            check_target(target, overwrite)
+        _open_partial(partial, local_fingerprint)
+        mine = range(number - 1, plan.num_chunks, count)
+        chunks = _make_chunks(description, folder, listing.recordings, options, partial, mine, workers, progress)
+        if shard is None:
+            return _join(plan, chunks, target, partial, overwrite, parquet, workers, progress)
+        _write_json(
+            partial / "part.json",
+            {
+                "format_version": _PART_VERSION,
+                "part": [number, count],
+                "plan": dataclasses.asdict(plan),
+                "sha256": {chunk.name: file_hash(chunk) for chunk in chunks},
+            },
+        )
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(partial, target)
+        for leftover in ("state.json", "lock"):
+            (target / leftover).unlink(missing_ok=True)
+        return _describe_part(target)
 
-    chunks = _make_chunks(description, folder, listing.recordings, options, partial, workers, progress)
-    skipped = list(listing.skipped)
-    for chunk in chunks:
-        skipped += _read_skipped(chunk)
-    skipped = sorted(skipped)
+
+def merge_parts(
+    out: str | os.PathLike,
+    parts: Sequence[str | os.PathLike] = (),
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    parquet: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Join the parts that several machines prepared into the store that one machine would have made.
+
+    Args:
+        out: folder of the store to make.
+        parts: folders of all parts; by default those beside `out` that belong to it.
+        workers: processes that write parquet files; None for one per core.
+        overwrite: replace a store that is there.
+        progress: show a progress bar.
+        parquet: see [`prepare_corpus`].
+
+    Returns:
+        The report, see [`prepare_corpus`].
+
+    Raises:
+        PreparationError: if a part is missing, damaged or of another preparation.
+        FileExistsError: if `out` is there already and `overwrite` is False.
+    """
+    out = Path(out)
+    folders = [Path(part) for part in parts] or sorted(out.parent.glob(f"{glob.escape(out.name)}.part-*-of-*[0-9]"))
+    if not folders:
+        raise PreparationError(
+            f"no part of {out} found (expected {_part_folder(out, 1, 2)}, ...); name the folders of all"
+        )
+    found: dict[int, Path] = {}
+    plans: list[_Plan] = []
+    counts: set[int] = set()
+    chunks: dict[str, tuple[Path, str]] = {}
+    for folder in folders:
+        content = _read_part(folder)
+        (number, count), plan = content["part"], _Plan(**content["plan"])
+        if number in found:
+            raise PreparationError(f"{found[number]} and {folder} are both part {number}; leave one of them out")
+        if plans and plan.fingerprint != plans[0].fingerprint:
+            raise PreparationError(
+                f"{folder} was prepared from other recordings or with other options than {folders[0]}; prepare it again"
+            )
+        found[number] = folder
+        plans.append(plan)
+        counts.add(count)
+        chunks |= {name: (folder / "chunks" / name, digest) for name, digest in content["sha256"].items()}
+    count = max(counts)
+    missing = [str(number) for number in range(1, count + 1) if number not in found]
+    if len(counts) > 1 or missing:
+        reason = "they are cut in different ways" if len(counts) > 1 else f"missing of {count}: {', '.join(missing)}"
+        raise PreparationError(f"the parts {', '.join(map(str, folders))} do not make up a whole: {reason}")
+    for file, digest in tqdm(chunks.values(), desc="checking", unit="chunk", disable=not progress, leave=False):
+        if not file.is_file() or file_hash(file) != digest:
+            raise PreparationError(f"{file} is damaged or missing; copy or prepare the part again")
+    with _working_folder(out) as partial:
+        plan = plans[0]
+        if _was_finished(out, partial, plan.fingerprint):
+            return json.loads((out / "report.json").read_text(encoding="utf-8"))
+        check_target(out, overwrite)
+        _open_partial(partial, plan.fingerprint)
+        ordered = [chunks[name][0] for name in sorted(chunks)]
+        return _join(plan, ordered, out, partial, overwrite, parquet, workers, progress)
+
+
+def _join(
+    plan: _Plan,
+    chunks: list[Path],
+    out: Path,
+    partial: Path,
+    overwrite: bool,
+    parquet: str | os.PathLike | None,
+    workers: int | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """Make the store, and the parquet files if asked for, of all chunks; removes the working folder."""
+    skipped = sorted([(file, reason) for file, reason in plan.skipped] + [e for c in chunks for e in _read_skipped(c)])
     if sum(_chunk_size(chunk) for chunk in chunks) == 0:
         report_file = partial / "report.json"
-        _write_json(report_file, {"corpus": corpus, "samples": 0, "skipped": _as_records(skipped)})
+        _write_json(report_file, {"corpus": plan.store["corpus"], "samples": 0, "skipped": _as_records(skipped)})
         raise PreparationError(
-            f"none of the {len(listing.recordings)} recordings in {folder} could be read; all reasons are in {report_file}; the first: "
+            f"none of the {len(skipped) - len(plan.skipped)} recordings could be read; all reasons are in {report_file}; the first: "
             + "; ".join(reason for _, reason in skipped[:3])
         )
-
-    writer = SkeletonStoreWriter(
-        out,
-        layout=description.layout,
-        frame_rate=description.frame_rate,
-        units=description.units,
-        label_names=description.label_names,
-        corpus=description.name,
-        num_channels=description.num_channels,
-        overwrite=overwrite,
-        working_folder=partial / "store",
-        details={"preparation_version": _PREPARATION_VERSION, "options": _result_options(description, options)},
-    )
-    row_shape = (len(writer.layout.joints), description.num_channels)
+    writer = SkeletonStoreWriter(out, **plan.store, overwrite=overwrite, working_folder=partial / "store")
+    row_shape = (len(writer.layout.joints), writer.num_channels)
     try:
         for chunk in tqdm(chunks, desc="joining", unit="chunk", disable=not progress, leave=False):
             for sample in _read_chunk(chunk, row_shape):
                 writer.add(sample)
-        report = describe_store(SkeletonStore.open(writer.finish()))
+        store = SkeletonStore.open(writer.finish())
+        report = describe_store(store)
         report |= {
-            "missing": _compare(description, listing, report),
-            "left_out": listing.left_out,
-            "outside": listing.outside,
+            "missing": _compare(get_corpus(store.corpus), plan, report),
+            "left_out": plan.left_out,
+            "outside": plan.outside,
             "skipped": _as_records(skipped),
         }
         _write_json(writer.working_folder / "report.json", report)
+        if parquet is not None:
+            from .shards import write_shards
+
+            write_shards(store, parquet, overwrite=overwrite, workers=workers, progress=progress)
+        # tells a run that was killed between the next two lines that nothing is left to do
+        _write_json(partial / "state.json", _read_state(partial) | {"finished": store.checksum})
         writer.close()
     except BaseException:
         writer.abort()
         raise
     shutil.rmtree(partial)
     return report
+
+
+def _part_folder(out: Path, number: int, count: int) -> Path:
+    return out.with_name(f"{out.name}.part-{number:05d}-of-{count:05d}")
+
+
+def _read_part(folder: Path) -> dict[str, Any]:
+    file = folder / "part.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format_version"] != _PART_VERSION:
+            raise ValueError(f"format_version is {content['format_version']!r}, this release reads {_PART_VERSION}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreparationError(
+            f"{folder} is not a finished part of a preparation ({error}); prepare it again"
+        ) from error
+    return content
+
+
+def _same_part_is_there(folder: Path, plan: _Plan, overwrite: bool) -> bool:
+    """Whether the part was made before, of the same recordings.
+
+    Raises:
+        FileExistsError: if something else is there.
+    """
+    if not folder.exists():
+        return False
+    if not (folder / "part.json").is_file():
+        raise FileExistsError(f"{folder} exists and is not a part of a preparation; move it away")
+    if _read_part(folder)["plan"]["fingerprint"] == plan.fingerprint:
+        return True
+    if not overwrite:
+        raise FileExistsError(
+            f"{folder} holds a part made from other recordings or options; pass overwrite (--overwrite) to replace it"
+        )
+    return False
+
+
+def _describe_part(folder: Path) -> dict[str, Any]:
+    content = _read_part(folder)
+    chunks = sorted((folder / "chunks").glob("*.npz"))
+    skipped = [entry for chunk in chunks for entry in _read_skipped(chunk)]
+    return {
+        "part": str(folder),
+        "number": content["part"][0],
+        "count": content["part"][1],
+        "recordings": sum(_chunk_size(chunk) for chunk in chunks),
+        "skipped": _as_records(skipped),
+    }
 
 
 def _nothing_to_read(corpus: Corpus, folder: Path, listing: Listing) -> str:
@@ -175,50 +384,103 @@ def _result_options(corpus: Corpus, options: PreparationOptions) -> dict[str, An
     return {}
 
 
-def _fingerprint(corpus: Corpus, folder: Path, listing: Listing, options: PreparationOptions) -> str:
-    """Changes when anything changes that the chunks depend on."""
-    digest = hashlib.sha256()
-    content = {
-        "version": [_PREPARATION_VERSION, _CHUNK_VERSION, _CHUNK],
+def _make_plan(corpus: Corpus, folder: Path, listing: Listing, options: PreparationOptions) -> tuple[_Plan, str]:
+    """The plan, and a fingerprint for this machine that also changes when a file was touched."""
+    layout = get_layout(corpus.layout)
+    store = {
+        "layout": layout_to_json(layout),
+        "frame_rate": corpus.frame_rate,
+        "units": corpus.units,
+        "label_names": list(corpus.label_names),
         "corpus": corpus.name,
-        "layout": get_layout(corpus.layout).to_dict(),
-        "labels": corpus.label_names,
-        "channels": corpus.num_channels,
-        "options": dataclasses.asdict(options),
-        "folder": os.path.abspath(folder),
+        "num_channels": corpus.num_channels,
+        "details": {"preparation_version": _PREPARATION_VERSION, "options": _result_options(corpus, options)},
     }
-    digest.update(json.dumps(content, sort_keys=True).encode())
+    choices = {
+        key: value is not None if key in _PATHS else value for key, value in dataclasses.asdict(options).items()
+    }
+    content = {"version": [_PREPARATION_VERSION, _CHUNK_VERSION, _CHUNK], "store": store, "options": choices}
+    content["layout"] = layout.to_dict()
+    everywhere = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    here = hashlib.sha256(json.dumps([os.path.abspath(folder), dataclasses.asdict(options)]).encode())
     for recording in listing.recordings:
-        digest.update(repr(recording).encode())
+        everywhere.update(repr(recording).encode())
         if recording.path:
             try:
                 status = os.stat(folder / recording.path)
             except OSError:
                 continue  # the reader reports it
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()
+            everywhere.update(f"{status.st_size}".encode())
+            here.update(f"{status.st_mtime_ns} ".encode())
+    here.update(everywhere.digest())
+    num_chunks = -(-len(listing.recordings) // _CHUNK)
+    plan = _Plan(everywhere.hexdigest(), num_chunks, store, list(listing.skipped), listing.outside, listing.left_out)
+    return plan, here.hexdigest()
+
+
+@contextlib.contextmanager
+def _working_folder(out: Path) -> Iterator[Path]:
+    """`<out>.partial`, kept for one process at a time; it is removed if nothing was put into it.
+
+    Raises:
+        PreparationError: if another process works in it.
+        FileExistsError: if it holds something else.
+    """
+    partial = out.with_name(out.name + ".partial")
+    if partial.is_dir() and not (partial / "state.json").is_file():
+        if any(entry.name not in _WORKING_FILES for entry in partial.iterdir()):
+            raise FileExistsError(f"{partial} exists and is not the work of an earlier preparation; move it away")
+    partial.mkdir(parents=True, exist_ok=True)
+    with open(partial / "lock", "wb") as lock:
+        if fcntl is not None:
+            try:
+                # belongs to this process alone: unlike that of flock it does not outlive a kill in a forked worker
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    logger.info("%s cannot be locked (%s): start one preparation of it at a time", partial, error)
+                else:
+                    raise PreparationError(f"another process is preparing {out}; wait for it or stop it") from error
+        try:
+            yield partial
+        finally:
+            if partial.is_dir() and [entry.name for entry in partial.iterdir()] == ["lock"]:
+                shutil.rmtree(partial)
+
+
+def _read_state(partial: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((partial / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _was_finished(out: Path, partial: Path, fingerprint: str) -> bool:
+    """Whether a run with this fingerprint was killed after the store had got its name; removes what it left."""
+    state = _read_state(partial)
+    if state.get("fingerprint") != fingerprint or not (out / "store.json").is_file():
+        return False
+    if SkeletonStore.open(out).checksum != state.get("finished"):
+        return False
+    shutil.rmtree(partial)
+    return True
 
 
 def _open_partial(partial: Path, fingerprint: str) -> None:
-    """Make the working folder, or keep the one of an interrupted preparation of the same recordings with the same options."""
-    state = partial / "state.json"
-    if partial.exists():
-        if not state.is_file() and any(partial.iterdir()):
-            raise FileExistsError(f"{partial} exists and is not the work of an earlier preparation; move it away")
-        try:
-            same = json.loads(state.read_text(encoding="utf-8"))["fingerprint"] == fingerprint
-        except (OSError, ValueError, KeyError):
-            same = False
-        if same:
-            done = len(list((partial / "chunks").glob("*.npz")))
-            logger.info("going on with the interrupted preparation in %s: %d chunks are there", partial, done)
-        else:
+    """Empty the working folder, but for the chunks of an interrupted preparation of the same recordings with the same options."""
+    state = _read_state(partial)
+    if state.get("fingerprint") == fingerprint:
+        done = len(list((partial / "chunks").glob("*.npz")))
+        logger.info("going on with the interrupted preparation in %s: %d chunks are there", partial, done)
+    else:
+        if state:
             logger.info("starting anew: recordings or options differ from those of %s", partial)
-            shutil.rmtree(partial)
-    (partial / "chunks").mkdir(parents=True, exist_ok=True)
+        # first, or a kill would leave chunks beside the fingerprint of others
+        shutil.rmtree(partial / "chunks", ignore_errors=True)
+    (partial / "chunks").mkdir(exist_ok=True)
     for leftover in (partial / "chunks").glob("*.writing"):
-        leftover.unlink()
-    _write_json(state, {"fingerprint": fingerprint})
+        leftover.unlink(missing_ok=True)
+    _write_json(partial / "state.json", {"fingerprint": fingerprint})
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -237,58 +499,26 @@ def _make_chunks(
     recordings: list[Recording],
     options: PreparationOptions,
     partial: Path,
+    numbers: range,
     workers: int | None,
     progress: bool,
 ) -> list[Path]:
-    """Make the chunks that are not there yet; returns all in order."""
+    """Make those of the numbered chunks that are not there yet; returns all of them in order."""
     targets, tasks = [], []
-    done = 0
-    for number, start in enumerate(range(0, len(recordings), _CHUNK)):
+    done = total = 0
+    for number in numbers:
         target = partial / "chunks" / f"{number:06d}.npz"
-        members = recordings[start : start + _CHUNK]
+        members = recordings[number * _CHUNK : (number + 1) * _CHUNK]
+        total += len(members)
         targets.append(target)
         if target.is_file():
             done += len(members)
         else:
             tasks.append(_Task(corpus, folder, options, members, target))
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(workers, len(tasks))
-    with tqdm(total=len(recordings), initial=done, desc=corpus.name, unit="recording", disable=not progress) as bar:
-        if workers <= 1:
-            for task in tasks:
-                bar.update(_make_chunk(task))
-        else:
-            # Workers only read files with numpy, for which a forked process is safe and starts at once; elsewhere they are spawned.
-            method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-            context = multiprocessing.get_context(method)
-            with ProcessPoolExecutor(
-                workers, mp_context=context, initializer=_follow_parent, initargs=(os.getpid(),)
-            ) as pool:
-                for count in _completed(pool, tasks):
-                    bar.update(count)
+    with tqdm(total=total, initial=done, desc=corpus.name, unit="recording", disable=not progress) as bar:
+        for count in run_in_processes(_make_chunk, tasks, workers):
+            bar.update(count)
     return targets
-
-
-def _completed(pool: Executor, tasks: list[_Task]) -> Iterator[int]:
-    futures: list[Future[int]] = [pool.submit(_make_chunk, task) for task in tasks]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _follow_parent(parent: int) -> None:
-    """End this worker when the process that started it is gone: a killed parent would leave it waiting for work for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_chunk(task: _Task) -> int:
@@ -414,7 +644,7 @@ def _label_counts(labels: np.ndarray, names: list[str]) -> dict[str, int]:
     return counts | ({"(none)": unlabelled} if unlabelled else {})
 
 
-def _compare(corpus: Corpus, listing: Listing, description: dict[str, Any]) -> list[str]:
+def _compare(corpus: Corpus, plan: _Plan, description: dict[str, Any]) -> list[str]:
     """What differs from the complete corpus, in words."""
     remarks = []
     expected = corpus.expected
@@ -433,7 +663,7 @@ def _compare(corpus: Corpus, listing: Listing, description: dict[str, Any]) -> l
         if protocol in expected and (sizes["train"], sizes["test"]) != expected[protocol]:
             train, test = expected[protocol]
             remarks.append(f"{protocol}: {sizes['train']} train and {sizes['test']} test, complete {train} and {test}")
-    if corpus.name.startswith("ntu") and not listing.left_out and found > expected["usable"]:
+    if corpus.name.startswith("ntu") and not plan.left_out and found > expected["usable"]:
         remarks.append("more than the usable recordings: pass the list of those with missing skeletons (--missing)")
     return remarks
 
@@ -463,4 +693,4 @@ def format_description(description: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-__all__ = ["PreparationError", "describe_store", "format_description", "prepare_corpus"]
+__all__ = ["PreparationError", "describe_store", "format_description", "merge_parts", "prepare_corpus"]

@@ -111,7 +111,13 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _layout_to_json(layout: SkeletonLayout) -> str | dict:
+def file_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def layout_to_json(layout: SkeletonLayout) -> str | dict:
     """The name of a layout that this package knows, the whole layout of one that a user brought."""
     if layout.name in list_layouts() and get_layout(layout.name) == layout:
         return layout.name
@@ -281,7 +287,7 @@ class SkeletonStoreWriter:
         description: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "corpus": self.corpus,
-            "layout": _layout_to_json(self.layout),
+            "layout": layout_to_json(self.layout),
             "frame_rate": self.frame_rate,
             "units": self.units,
             "label_names": self.label_names,
@@ -314,15 +320,7 @@ class SkeletonStoreWriter:
         self.finish()
         self._closed = True
         check_target(self.path, self.overwrite)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            retired = self.path.with_name(self.path.name + ".replaced")
-            shutil.rmtree(retired, ignore_errors=True)
-            os.rename(self.path, retired)
-            os.rename(self.working_folder, self.path)
-            shutil.rmtree(retired)
-        else:
-            os.rename(self.working_folder, self.path)
+        replace_folder(self.working_folder, self.path)
         return self.path
 
     def abort(self) -> None:
@@ -333,6 +331,17 @@ class SkeletonStoreWriter:
             self._masks.file.close()
             self._frame_labels.file.close()
             shutil.rmtree(self.working_folder, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Give a complete folder its name; what has that name is removed. A kill leaves at least one of the two whole."""
+    retired = path.with_name(path.name + ".replaced")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+        os.rename(path, retired)
+    os.rename(new, path)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -647,4 +656,7 @@ __all__ = [
     "SkeletonStoreWriter",
     "check_sample",
     "check_target",
+    "file_hash",
+    "layout_to_json",
+    "replace_folder",
 ]
