@@ -414,6 +414,41 @@ _built_in(
     spine=("spine_base", "spine_shoulder"),
 )
 
+# Human3.6M, the 25 distinct points of the 32 nodes of its exponential maps.
+_built_in(
+    "h36m25",
+    [
+        *("spine_base", "right_hip", "right_knee", "right_ankle", "right_foot", "right_toe"),
+        *("left_hip", "left_knee", "left_ankle", "left_foot", "left_toe"),
+        *("spine_mid", "spine_shoulder", "neck", "head"),
+        *("left_shoulder", "left_elbow", "left_wrist", "left_thumb", "left_hand"),
+        *("right_shoulder", "right_elbow", "right_wrist", "right_thumb", "right_hand"),
+    ],
+    {
+        **{"spine_mid": "spine_base", "spine_shoulder": "spine_mid", "neck": "spine_shoulder", "head": "neck"},
+        **_limbs([(*_ARM, "spine_shoulder"), ("thumb", "wrist"), ("toe", *_LEG, "spine_base")]),
+    },
+    spine=("spine_base", "spine_shoulder"),
+)
+
+# CMU motion capture, the 28 distinct points of the 38 nodes of its exponential maps. The arms hang on `spine_mid`, the
+# last joint of its back; `head` is the middle of the head.
+_built_in(
+    "cmu28",
+    [
+        *("spine_base", "left_hip", "left_knee", "left_ankle", "left_foot", "left_toe"),
+        *("right_hip", "right_knee", "right_ankle", "right_foot", "right_toe"),
+        *("spine_lower", "spine_mid", "neck", "head", "head_top"),
+        *("left_shoulder", "left_elbow", "left_wrist", "left_hand", "left_hand_tip", "left_thumb"),
+        *("right_shoulder", "right_elbow", "right_wrist", "right_hand", "right_hand_tip", "right_thumb"),
+    ],
+    {
+        **{"spine_lower": "spine_base", "spine_mid": "spine_lower", "neck": "spine_mid", "head": "neck"},
+        **{"head_top": "head", "left_shoulder": "spine_mid", "right_shoulder": "spine_mid"},
+        **_limbs([("hand_tip", *_ARM), ("thumb", "wrist"), ("toe", *_LEG, "spine_base")]),
+    },
+)
+
 # MediaPipe pose landmarks. They have no joint on the spine: the tree starts at the nose as in COCO, with the shoulders
 # on the nose and the hips on the shoulders of their side; the graph also closes the trunk across shoulders and hips,
 # as MediaPipe draws it. Without a spine there is no vertical to normalise the view by.
