@@ -18,7 +18,7 @@ from skeleton_transformers.skeletons import (
 )
 
 
-NAMES = ["ntu25", "kinect20", "msr20", "openpose18", "coco17", "h36m17", "mediapipe33", "smpl22"]
+NAMES = "ntu25 kinect20 msr20 openpose18 openpose25 coco17 halpe26 wholebody23 h36m17 mediapipe33 smpl22".split()
 
 # child, parent; the root is listed with itself. The first two lists count from 1, as they were published.
 BONES = {
@@ -28,6 +28,8 @@ BONES = {
     "(18,17)(19,18)(20,19)",
     "openpose18": "(0,0)(1,0)(2,1)(3,2)(4,3)(5,1)(6,5)(7,6)(8,2)(9,8)(10,9)(11,5)(12,11)(13,12)(14,0)(15,0)"
     "(16,14)(17,15)",
+    "openpose25": "(0,1)(1,8)(2,1)(3,2)(4,3)(5,1)(6,5)(7,6)(8,8)(9,8)(10,9)(11,10)(12,8)(13,12)(14,13)(15,0)(16,0)"
+    "(17,15)(18,16)(19,14)(20,19)(21,14)(22,11)(23,22)(24,11)",
     "coco17": "(0,0)(1,0)(2,0)(3,1)(4,2)(5,0)(6,0)(7,5)(8,6)(9,7)(10,8)(11,0)(12,0)(13,11)(14,12)(15,13)(16,14)",
     "h36m17": "(0,0)(1,0)(2,1)(3,2)(4,0)(5,4)(6,5)(7,0)(8,7)(9,8)(10,9)(11,8)(12,11)(13,12)(14,8)(15,14)(16,15)",
 }
@@ -35,6 +37,7 @@ GRAPHS = {
     "openpose18": "(4,3)(3,2)(7,6)(6,5)(13,12)(12,11)(10,9)(9,8)(11,5)(8,2)(5,1)(2,1)(0,1)(15,0)(14,0)(17,15)(16,14)",
     "coco17": "(15,13)(13,11)(16,14)(14,12)(11,5)(12,6)(9,7)(7,5)(10,8)(8,6)(5,0)(6,0)(1,0)(3,1)(2,0)(4,2)",
 }
+GRAPHS["wholebody23"] = GRAPHS["coco17"] + "(17,15)(18,17)(19,15)(20,16)(21,20)(22,16)"
 
 
 def pairs(text: str, first: int) -> list[tuple[int, int]]:
@@ -194,6 +197,45 @@ def test_conversion_keeps_shared_joints(source, target, seed):
     back, _ = convert_layout(converted, target, source)
     shared = [joint in target.joints for joint in source.joints]
     np.testing.assert_array_equal(back[:, :, shared], keypoints[:, :, shared])
+
+
+def test_kinect20_to_ntu25_and_back_is_the_identity():
+    keypoints = np.random.default_rng(0).normal(size=(2, 7, 20, 3)).astype(np.float32)
+    there, found = convert_layout(keypoints, "kinect20", "ntu25")
+    back, shared = convert_layout(there, "ntu25", "kinect20")
+    assert shared.all() and not found.all()
+    np.testing.assert_array_equal(back, keypoints)
+    missing = {joint for joint, is_there in zip(get_layout("ntu25").joints, found) if not is_there}
+    assert missing == {"neck", "left_hand_tip", "right_hand_tip", "left_thumb", "right_thumb"}
+    assert not there[:, :, ~found].any()
+
+
+# The joints of each pose tool in the words and the order of its own documentation, and what they are called here.
+PUBLISHED = {
+    "openpose25": "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle "
+    "REye LEye REar LEar LBigToe LSmallToe LHeel RBigToe RSmallToe RHeel",
+    "halpe26": "Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee RKnee LAnkle "
+    "RAnkle Head Neck Hip LBigToe RBigToe LSmallToe RSmallToe LHeel RHeel",
+    "wholebody23": "Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee RKnee "
+    "LAnkle RAnkle LBigToe LSmallToe LHeel RBigToe RSmallToe RHeel",
+}
+WORDS = {
+    "Neck": "spine_shoulder",
+    "MidHip": "spine_base",
+    "Hip": "spine_base",
+    "BigToe": "foot",
+    "SmallToe": "small_toe",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_joints_are_in_the_order_of_the_tool(name):
+    expected = []
+    for word in PUBLISHED[name].split():
+        side = {"L": "left_", "R": "right_"}.get(word[0], "") if word[1].isupper() else ""
+        rest = word[1:] if side else word
+        expected.append(side + (rest.lower() if side and rest == "Hip" else WORDS.get(rest, rest.lower())))
+    assert list(get_layout(name).joints) == expected
 
 
 def test_kinect20_and_msr20_hold_the_same_joints():

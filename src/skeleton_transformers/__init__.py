@@ -21,17 +21,20 @@ _PUBLIC = {
     "SkeletonAugmentation": "data.augmentation",
     "SkeletonFeatureExtractor": "feature_extraction_skeleton",
     "SkeletonLayout": "skeletons",
+    "SkeletonRecording": "data.recordings",
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
     "list_layouts": "skeletons",
+    "read_skeletons": "data.recordings",
     "register_layout": "skeletons",
 }
 
 if TYPE_CHECKING:
     from .data.augmentation import SkeletonAugmentation
+    from .data.recordings import SkeletonRecording, read_skeletons
     from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
     from .models.auto import AutoModelForActionRecognition
@@ -63,6 +66,7 @@ __all__ = [
     "SkeletonAugmentation",
     "SkeletonFeatureExtractor",
     "SkeletonLayout",
+    "SkeletonRecording",
     "SkeletonSample",
     "SkeletonStore",
     "SkeletonStoreWriter",
@@ -70,5 +74,6 @@ __all__ = [
     "convert_layout",
     "get_layout",
     "list_layouts",
+    "read_skeletons",
     "register_layout",
 ]

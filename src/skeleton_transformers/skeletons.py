@@ -14,7 +14,8 @@ where the makers of the sensors equate them; conversion between layouts goes by 
 * `neck`: above the shoulder line, below the head (Kinect v2, SMPL; the "neck/nose" joint of Human3.6M);
 * `head`: the centre or the top of the skull; face points (`nose`, `left_eye`, ...) are joints of their own;
 * `<side>_hand`: the palm; `<side>_hand_tip`, `<side>_thumb`, `<side>_index`, `<side>_pinky`: fingers;
-* `<side>_foot`: the front of the foot ("foot" of Kinect, "foot index" of MediaPipe, "foot" or toe base of SMPL).
+* `<side>_foot`: the front of the foot ("foot" of Kinect, "foot index" of MediaPipe, "foot" or toe base of SMPL, "big
+  toe" of OpenPose, AlphaPose and COCO-WholeBody).
 
 Left and right are those of the person, not of the image.
 """
@@ -383,6 +384,28 @@ _built_in(
     graph_center="spine_shoulder",
 )
 
+# What OpenPose (BODY_25), AlphaPose (Halpe) and COCO-WholeBody mark on the feet: big toe, small toe and heel.
+_FEET = [("small_toe", "foot", "ankle"), ("heel", "ankle")]
+
+# OpenPose, 25 joints (BODY_25): the default of OpenPose, with the middle of the hips and the feet. Bones of its paper
+# (Cao et al., TPAMI 2021), turned to hang on the middle of the hips.
+_built_in(
+    "openpose25",
+    [
+        *("nose", "spine_shoulder", "right_shoulder", "right_elbow", "right_wrist"),
+        *("left_shoulder", "left_elbow", "left_wrist", "spine_base", "right_hip", "right_knee", "right_ankle"),
+        *("left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear"),
+        *("left_foot", "left_small_toe", "left_heel", "right_foot", "right_small_toe", "right_heel"),
+    ],
+    {
+        **{"spine_shoulder": "spine_base", "nose": "spine_shoulder"},
+        **_limbs([("wrist", "elbow", "shoulder", "spine_shoulder"), ("ankle", "knee", "hip", "spine_base")]),
+        **_limbs([("ear", "eye", "nose"), *_FEET]),
+    },
+    graph_center="spine_shoulder",
+    spine=("spine_base", "spine_shoulder"),
+)
+
 # COCO keypoints. Graph and bones of PYSKL (Duan et al., 2022): in the graph the hips hang on the shoulders, in the
 # bone list on the nose.
 _COCO_LIMBS = _limbs(
@@ -397,6 +420,33 @@ _built_in(
     ],
     {**_COCO_LIMBS, "left_hip": "nose", "right_hip": "nose"},
     edges=list(_COCO_LIMBS.items()),
+)
+
+_COCO_JOINTS = _LAYOUTS["coco17"].joints
+
+# Halpe body joints of AlphaPose (Fang et al., TPAMI 2022): COCO, the top of the head, the middles of shoulders ("neck")
+# and hips, and the feet.
+_built_in(
+    "halpe26",
+    [
+        *(*_COCO_JOINTS, "head", "spine_shoulder", "spine_base", "left_foot", "right_foot"),
+        *("left_small_toe", "right_small_toe", "left_heel", "right_heel"),
+    ],
+    {
+        **{"spine_shoulder": "spine_base", "nose": "spine_shoulder", "head": "nose"},
+        **_limbs([("wrist", "elbow", "shoulder", "spine_shoulder"), ("ankle", "knee", "hip", "spine_base")]),
+        **_limbs([("ear", "eye", "nose"), *_FEET]),
+    },
+    graph_center="spine_shoulder",
+    spine=("spine_base", "spine_shoulder"),
+)
+
+# COCO-WholeBody (Jin et al., ECCV 2020) without face and hands: COCO and the feet.
+_built_in(
+    "wholebody23",
+    [*_COCO_JOINTS, *_sides("foot", "small_toe", "heel")],
+    {**_COCO_LIMBS, "left_hip": "nose", "right_hip": "nose", **_limbs(_FEET)},
+    edges=[*_COCO_LIMBS.items(), *_limbs(_FEET).items()],
 )
 
 # Human3.6M, the 17 joints in common use; `neck` is its "neck/nose" joint, `head` the top of the head.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 
-from .rows import read_joint_rows, single_person
+from ...skeletons import get_layout
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
+from .rows import first_row, read_joint_rows, single_person
+
+
+_NAME = re.compile(r"a\d+_s\d+_e\d+.*\.txt", re.IGNORECASE)
 
 
 def read_msr_action3d_text(path: str | os.PathLike, num_joints: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -27,4 +33,24 @@ def read_msr_action3d_text(path: str | os.PathLike, num_joints: int = 20) -> tup
     return single_person(path, read_joint_rows(path, num_joints, 4)[..., :3])
 
 
-__all__ = ["read_msr_action3d_text"]
+def detect(file: RecordingFile) -> bool:
+    return _NAME.fullmatch(file.path.name) is not None and len(first_row(file)) == 4
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    keypoints, mask = read_msr_action3d_text(file.path)
+    return make_recording(file, keypoints, get_layout("msr20"), frame_mask=mask, frame_rate=15.0, units="metre")
+
+
+FORMAT = FileFormat(
+    name="msr-action3d-text",
+    title="MSR-Action3D (aAA_sSS_eEE_skeleton3D.txt)",
+    suffixes=(".txt",),
+    layout="msr20",
+    units="metre",
+    detect=detect,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "read_msr_action3d_text"]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...skeletons import get_layout
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 
 
@@ -194,4 +196,45 @@ def _read_careful(path: Path, data: bytes, num_joints: int) -> NTURecording:
     return _recording(num_frames, frames, slots, body_ids, values, states, num_joints)
 
 
-__all__ = ["NTURecording", "read_ntu_skeleton"]
+def detect(file: RecordingFile) -> bool:
+    lines = [line.split() for line in file.start.split("\n", 3)[:3]]
+    counts = len(lines) == 3 and all(len(line) == 1 and line[0].isdigit() for line in lines[:2])
+    return file.suffix == ".skeleton" or (counts and len(lines[2]) == _BODY_VALUES)
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    from ..body_selection import select_bodies
+    from ..tracking import assemble_tracks
+
+    raw = read_ntu_skeleton(file.path)
+    person_ids: tuple[str, ...] = ()
+    try:
+        if options.bodies == "all":
+            keypoints, mask, person_ids = assemble_tracks(raw.num_frames, raw.frames, raw.body_ids, raw.keypoints)
+        else:
+            keypoints, mask = select_bodies(raw, options.bodies)
+    except RecordingError as error:
+        raise file.error(str(error)) from error
+    return make_recording(
+        file,
+        keypoints,
+        get_layout("ntu25"),
+        frame_mask=mask,
+        frame_rate=30.0,
+        units="metre",
+        person_ids=person_ids,
+    )
+
+
+FORMAT = FileFormat(
+    name="ntu-skeleton",
+    title="NTU RGB+D",
+    suffixes=(".skeleton",),
+    layout="ntu25",
+    units="metre",
+    detect=detect,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "NTURecording", "read_ntu_skeleton"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...skeletons import get_layout
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 from .rows import single_person
 
@@ -53,4 +55,24 @@ def read_nw_ucla_json(path: str | os.PathLike, num_joints: int = 20) -> tuple[np
     raise RecordingError(f"{path}: 'skeletons' is not frames x {num_joints} joints x 3 numbers")
 
 
-__all__ = ["read_nw_ucla_json"]
+def detect(file: RecordingFile) -> bool:
+    return file.is_json and isinstance(file.json, dict) and isinstance(file.json.get("skeletons"), list)
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    keypoints, mask = read_nw_ucla_json(file.path)
+    return make_recording(file, keypoints, get_layout("kinect20"), frame_mask=mask, frame_rate=30.0, units="metre")
+
+
+FORMAT = FileFormat(
+    name="nw-ucla-json",
+    title="Northwestern-UCLA",
+    suffixes=(".json",),
+    layout="kinect20",
+    units="metre",
+    detect=detect,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "read_nw_ucla_json"]

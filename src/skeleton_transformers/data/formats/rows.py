@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 
 
@@ -82,4 +83,42 @@ def single_person(path: str | os.PathLike, keypoints: np.ndarray) -> tuple[np.nd
     return keypoints[None].astype(np.float32), frame_mask[None]  # (T, V, C) -> (1, T, V, C)
 
 
-__all__ = ["read_joint_rows", "single_person"]
+def first_row(file: RecordingFile) -> list[float]:
+    """The numbers in the first line of a text file, separated by blanks; empty if there is anything else."""
+    try:
+        return [float(field) for field in file.start.split("\n", 1)[0].split()]
+    except ValueError:
+        return []
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    columns = len(first_row(file))
+    if options.layout is None:
+        raise file.error(
+            f"rows of {columns} numbers without names; say which joints follow each other (layout=..., --layout)"
+        )
+    values = read_joint_rows(file.path, options.layout.num_joints, columns)[
+        None
+    ]  # (T, V, columns) -> (1, T, V, columns)
+    keypoints = values[..., :3]
+    return make_recording(
+        file,
+        keypoints,
+        options.layout,
+        frame_mask=keypoints.any(axis=(2, 3)),
+        confidence=values[..., 3] if columns == 4 else None,
+    )
+
+
+FORMAT = FileFormat(
+    name="text-rows",
+    title="text, one joint per row: x y z, x y, or x y z confidence",
+    suffixes=(".txt",),
+    layout="yours",
+    units="yours",
+    detect=lambda file: 2 <= len(first_row(file)) <= 4,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "first_row", "read_joint_rows", "single_person"]
