@@ -3,8 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from skeleton_transformers.data.body_selection import BODY_SCHEMES, select_bodies
+from skeleton_transformers import SkeletonFeatureExtractor
+from skeleton_transformers.data.body_selection import BODY_SCHEMES, select_bodies, select_people
 from skeleton_transformers.data.formats import NTURecording, RecordingError, read_ntu_skeleton
+from skeleton_transformers.data.formats.base import SkeletonRecording
+from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
 from skeleton_transformers.skeletons import get_layout
 
 
@@ -165,3 +168,102 @@ def test_messages():
         select_bodies(recording, "best")
     with pytest.raises(RecordingError, match="nobody was tracked in any of the 7 frames"):
         select_bodies(recording, "simple")
+
+
+def test_all_keeps_everybody_by_id(recording):
+    keypoints, mask = select_bodies(recording, "all")
+    names = list(dict.fromkeys(recording.body_ids))
+    assert len(keypoints) == 3 and mask.shape == (3, 40)
+    for observation, body in enumerate(recording.body_ids):
+        place = names.index(body), recording.frames[observation]
+        np.testing.assert_array_equal(keypoints[place], recording.keypoints[observation])
+    assert mask.sum() == len(recording.body_ids)
+
+
+def as_recording(keypoints, mask=None, **values):
+    mask = np.ones(keypoints.shape[:2], dtype=bool) if mask is None else mask
+    keypoints = np.where(mask[..., None, None], keypoints, 0).astype(np.float32)
+    return SkeletonRecording(keypoints, mask, get_layout("ntu25"), **values)
+
+
+def crowd():
+    """Four people by liveliness 3, 1, 2, 0 of which person 0 is there in the first 5 frames only."""
+    frames = range(30)
+    keypoints = np.stack([person(frames, amplitude, seed) for seed, amplitude in enumerate([0.0, 0.3, 0.1, 0.6])])
+    mask = np.ones((4, 30), dtype=bool)
+    mask[0, 5:] = False
+    return keypoints, mask
+
+
+@pytest.mark.parametrize(
+    ("scheme", "chosen"), [("all", [0, 1, 2, 3]), ("simple", [0, 1]), ("energy", [3, 1]), ("denoise", [3, 1])]
+)
+def test_people_of_any_recording_are_chosen_with_all_that_belongs_to_them(scheme, chosen):
+    keypoints, mask = crowd()
+    rng = np.random.default_rng(0)
+    joint_mask = (rng.random((4, 30, 25)) < 0.9) & mask[..., None]
+    recording = as_recording(
+        np.where(joint_mask[..., None], keypoints, 0),
+        mask,
+        joint_mask=joint_mask,
+        confidence=rng.random((4, 30, 25)).astype(np.float32),
+        person_ids=("a", "b", "c", "d"),
+        frame_rate=30.0,
+        source="crowd.json",
+    )
+    selected = select_people(recording, scheme)
+    assert selected.person_ids == tuple("abcd"[index] for index in chosen)
+    for name in ("keypoints", "frame_mask", "joint_mask"):
+        np.testing.assert_array_equal(getattr(selected, name), getattr(recording, name)[chosen])
+    there = selected.frame_mask
+    np.testing.assert_array_equal(selected.confidence[there], recording.confidence[chosen][there])
+    assert selected.frame_rate == 30.0 and selected.source == "crowd.json"
+
+
+def test_tracks_that_follow_each_other_become_one_actor_at_their_own_times():
+    frames = range(60)
+    keypoints = np.stack([person(frames, amplitude, seed) for seed, amplitude in enumerate([0.5, 0.3, 0.2, 0.4])])
+    mask = np.zeros((4, 60), dtype=bool)
+    mask[0], mask[1, 5:20], mask[2, 30:55], mask[3, :8] = True, True, True, True
+    mask[0, 25:28] = False
+    selected = select_people(as_recording(keypoints, mask, person_ids=("a", "b", "c", "d")), "denoise")
+    assert selected.person_ids == ("a", "b+c")  # d is too short
+    np.testing.assert_array_equal(selected.frame_mask, [mask[0], mask[1] | mask[2]])
+    np.testing.assert_allclose(selected.keypoints[1, 5:20], keypoints[1, 5:20], rtol=1e-6)
+    np.testing.assert_allclose(selected.keypoints[1, 30:55], keypoints[2, 30:55], rtol=1e-6)
+    three = select_people(as_recording(keypoints, mask), "denoise", max_people=1)
+    assert three.keypoints.shape[0] == 1 and three.person_ids == ()
+
+
+def test_denoise_measures_the_height_along_the_axis_that_is_up():
+    frames = range(30)
+    upright = np.stack([person(frames, 0.1, 1), person(frames, 0.5, 2, width=3.0)])
+    for axis, order in {"x": [1, 0, 2], "y": [0, 1, 2]}.items():
+        selected = select_people(as_recording(upright[..., order]), "denoise", vertical_axis=axis)
+        np.testing.assert_allclose(selected.keypoints, upright[:1][..., order], rtol=1e-6)
+
+
+def test_two_person_actions_reach_the_model_with_both_people(recording, tmp_path):
+    """From the raw file over every scheme, the store and the extractor to the batch: both people, each in her frames."""
+    for scheme in BODY_SCHEMES:
+        keypoints, mask = select_bodies(recording, scheme)
+        with SkeletonStoreWriter(tmp_path / scheme, "ntu25", 30.0, label_names=["punch"]) as writer:
+            writer.add(SkeletonSample(keypoints, mask, label=0, name="S001C001P001R001A050"))
+        stored = SkeletonStore.open(tmp_path / scheme)[0]
+        inputs = SkeletonFeatureExtractor(max_persons=len(mask))([stored.keypoints], [stored.frame_mask])
+        assert inputs["frame_mask"].shape[1] == len(mask) >= 2
+        np.testing.assert_array_equal(inputs["frame_mask"][0], mask)
+        np.testing.assert_array_equal(inputs["keypoints"][0], keypoints)
+        assert (mask.sum(axis=0) >= 2).sum() >= 28, scheme  # where both were seen, both are there
+    two = [mask.sum() for mask in select_bodies(recording, "all")[1]]
+    assert sorted(two) == [20, 29, 39]
+
+
+def test_messages_of_any_recording():
+    keypoints, mask = crowd()
+    with pytest.raises(ValueError, match="unknown body selection 'best'"):
+        select_people(as_recording(keypoints, mask), "best")
+    with pytest.raises(ValueError, match="max_people must be at least 1, got 0"):
+        select_people(as_recording(keypoints, mask), "simple", max_people=0)
+    with pytest.raises(RecordingError, match="x.npy: nobody is there in any of the 30 frames"):
+        select_people(as_recording(keypoints, np.zeros_like(mask), source="x.npy"))

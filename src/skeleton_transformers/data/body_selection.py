@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .formats.base import SkeletonRecording
 from .formats.errors import RecordingError
 from .formats.ntu_skeleton import NTURecording
 from .geometry import axis_index
 from .tracking import assemble_tracks
-
-
-if TYPE_CHECKING:
-    from .recordings import SkeletonRecording
 
 
 # CTR-GCN, preparation of NTU RGB+D
@@ -246,9 +242,7 @@ def select_people(
         return _gather(recording, [[(person, mask[person])] for person in present])
     if scheme == "simple":
         return _gather(recording, [[(person, mask[person])] for person in present[:max_people]])
-    points = recording.keypoints
-    if recording.joint_mask is not None:
-        points = np.where(recording.joint_mask[..., None], points, np.nan)
+    points = np.where(recording.present_joints[..., None], recording.keypoints, np.nan)
     bodies = []
     for person in present:
         # frames in which no joint was found say nothing about how a person moves
@@ -273,9 +267,7 @@ def select_people(
 def _gather(recording: SkeletonRecording, actors: list[list[tuple[int, np.ndarray]]]) -> SkeletonRecording:
     """A recording of actors, each put together from people and the frames to take from them."""
 
-    def gather(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
-            return None
+    def gather(values: np.ndarray) -> np.ndarray:
         gathered = np.zeros((len(actors), *values.shape[1:]), dtype=values.dtype)
         for actor, parts in enumerate(actors):
             for person, frames in reversed(parts):  # where two touch in a frame, the livelier stays
@@ -288,8 +280,8 @@ def _gather(recording: SkeletonRecording, actors: list[list[tuple[int, np.ndarra
         recording,
         keypoints=gather(recording.keypoints),
         frame_mask=gather(recording.frame_mask),
-        joint_mask=gather(recording.joint_mask),
-        confidence=gather(recording.confidence),
+        joint_mask=None if recording.joint_mask is None else gather(recording.joint_mask),
+        confidence=None if recording.confidence is None else gather(recording.confidence),
         person_ids=joined,
     )
 

@@ -119,6 +119,24 @@ def assemble_tracks(
     return keypoints, mask, tuple(str(name) for name in names)
 
 
+def body_sizes(points: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Size of bodies: four times the median distance of the joints from their middle, about the height of one who stands.
+
+    Up to half of the joints may be wild without harm.
+
+    Args:
+        points: `(..., joints, coordinates)`.
+        found: bool `(..., joints)`.
+
+    Returns:
+        `(...)`, in the unit of the points; 0 where no joint was found.
+    """
+    somebody: np.ndarray = np.any(found, axis=-1, keepdims=True)  # (..., 1)
+    middle = np.where(somebody, _median(points, found[..., None], axis=-2), 0.0)  # (..., coordinates)
+    apart = np.linalg.norm(points - middle[..., None, :], axis=-1)
+    return np.where(somebody[..., 0], 4 * _median(apart, found, axis=-1), 0.0)
+
+
 @dataclass(eq=False)
 class _Pose:
     values: np.ndarray  # (joints, channels) as detected
@@ -133,11 +151,7 @@ class _Pose:
         if confidence_channel:
             found &= values[:, -1] > 0
         points = np.where(found[:, None], points, 0.0)
-        size = 0.0
-        if found.any():
-            middle = np.median(points[found], axis=0)
-            size = 4 * float(np.median(np.linalg.norm(points[found] - middle, axis=1)))
-        return cls(values, points, found, size)
+        return cls(values, points, found, float(body_sizes(points, found)))
 
 
 @dataclass(eq=False)
@@ -223,4 +237,4 @@ def _checked(detections: Sequence[np.ndarray], confidence_channel: bool) -> list
     return [array if array.size else array.reshape(0, 0, 0) for array in arrays]
 
 
-__all__ = ["assemble_tracks", "track_people"]
+__all__ = ["assemble_tracks", "body_sizes", "track_people"]
