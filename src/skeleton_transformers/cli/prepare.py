@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,14 @@ def prepare(
     channels: Annotated[int, typer.Option(help="folder: coordinates per joint.")] = 3,
     sequences: Annotated[int, typer.Option(help="synthetic: recordings to make.")] = 1200,
     seed: Annotated[int, typer.Option(help="synthetic: seed.")] = 0,
+    clean: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SWITCH=VALUE",
+            help="Clean every recording, such as --clean max_gap_frames=10 --clean spikes=repair, or --clean default; "
+            "the switches are in docs/cleaning.md.",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Do only the I-th of N parts of the work; `merge` joins the parts of all."),
@@ -67,6 +76,7 @@ def prepare(
     Started again after an interruption it goes on where it stopped. Recordings that cannot be used are left out and named with
     the reason in OUT/report.json.
     """
+    from ..data.cleaning import CleaningOptions
     from ..data.corpora import PreparationOptions
     from ..data.preparation import PreparationError, format_description, prepare_corpus
 
@@ -76,6 +86,11 @@ def prepare(
         typer.echo(f"Error: {len(folders)} folders given; usage: skeleton-transformers {usage}", err=True)
         raise typer.Exit(2)
     raw, out = (None, folders[0]) if wanted == 1 else folders
+    try:
+        cleaning = None if not clean else dataclasses.asdict(CleaningOptions.from_words(clean))
+    except ValueError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
     options = PreparationOptions(
         bodies=bodies,
         missing=str(missing) if missing is not None else None,
@@ -86,6 +101,7 @@ def prepare(
         num_channels=channels,
         sequences=sequences,
         seed=seed,
+        cleaning=cleaning,
     )
     try:
         report = prepare_corpus(
@@ -152,6 +168,10 @@ def _show(description: str, report: dict[str, Any], out: Path, parquet: Path | N
         typer.echo(f"{report['left_out']} recordings left out, as they are on the list of missing ones")
     if report["outside"]:
         typer.echo(f"{report['outside']} files belong to another part of the data set and were not looked at")
+    if "cleaning" in report:
+        typer.echo(
+            "cleaning    " + ", ".join(f"{count} {what}" for what, count in report["cleaning"].items() if count)
+        )
     if report["skipped"]:
         typer.echo(f"{len(report['skipped'])} files could not be used ({out / 'report.json'}):")
         for entry in report["skipped"][:_SHOWN]:

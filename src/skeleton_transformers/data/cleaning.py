@@ -21,7 +21,9 @@ import numpy as np
 
 from ..skeletons import SkeletonLayout
 from .formats.base import SkeletonRecording
+from .formats.errors import RecordingError
 from .geometry import axis_index, sample_frames
+from .storage import SkeletonSample
 from .tracking import body_sizes
 
 
@@ -117,13 +119,15 @@ class CleaningOptions:
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> CleaningOptions:
-        """Switches as they are written in a command, such as `["spikes=repair", "max_gap_frames=10"]`.
+        """Switches as they are written in a command, such as `["spikes=repair", "max_gap_frames=10"]`; "default" changes none.
 
         Raises:
             ValueError: for a word that is no `switch=value`, and for an unknown name or value.
         """
         values: dict[str, Any] = {}
         for word in words:
+            if word == "default":
+                continue
             name, equals, text = (part.strip() for part in word.partition("="))
             if not equals:
                 raise ValueError(f"cleaning: {word!r} is no switch=value, such as spikes=repair")
@@ -364,6 +368,53 @@ def clean(
     for text in report.warnings:
         warnings.warn(f"{recording.source or 'recording'}: {text}", stacklevel=2)
     return cleaned, report
+
+
+def clean_sample(
+    sample: SkeletonSample, layout: SkeletonLayout, frame_rate: float, units: str, options: CleaningOptions
+) -> tuple[SkeletonSample, CleaningReport]:
+    """Clean a sample on its way into a store, whose samples have one unit, one upright axis and one frame rate.
+
+    A store has no mask for single joints: what is still missing is written as 0, the way in which it is read.
+
+    Args:
+        sample: the sample. Its last channel is a confidence where it has more channels than coordinates (2 for "pixel" and "image
+            fraction", else 3).
+        layout, frame_rate, units: of the corpus.
+        options: the switches. Joints that are exactly 0 in the sample are counted as missing only with `zeros="missing"`.
+
+    Raises:
+        RecordingError: if nothing is left, or the sample would not fit to others because its unit or upright axis cannot be told.
+    """
+    coordinates = min(2 if _plain(units) in ("pixel", "imagefraction") else 3, sample.keypoints.shape[3])
+    confidence = sample.keypoints[..., coordinates] if sample.keypoints.shape[3] > coordinates else None
+    recording = SkeletonRecording(
+        sample.keypoints[..., :coordinates],
+        sample.frame_mask,
+        layout,
+        confidence=confidence,
+        frame_rate=frame_rate,
+        units=units,
+        source=sample.name,
+        frame_labels=sample.frame_labels,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are in the report
+        cleaned, report = clean(recording, options)
+    if options.units == "convert" and report.unit not in _UNITS:
+        raise RecordingError("its unit cannot be told from the length of arms and legs (cleaning: units=convert)")
+    if options.up in ("y", "z") and not report.up:
+        raise RecordingError(f"which axis is up cannot be told (cleaning: up={options.up})")
+    present = cleaned.frame_mask.any(axis=1)
+    if not present.any():
+        raise RecordingError("no joint is left after cleaning")
+    keypoints = cleaned.keypoints
+    if cleaned.confidence is not None:
+        keypoints = np.concatenate(
+            [keypoints, cleaned.confidence[..., None] * cleaned.present_joints[..., None]], axis=-1
+        )
+    changed = {"keypoints": keypoints[present], "frame_mask": cleaned.frame_mask[present]}
+    return dataclasses.replace(sample, **changed, frame_labels=cleaned.frame_labels), report
 
 
 def _rate(recording: SkeletonRecording, switch: str) -> float:
@@ -666,6 +717,7 @@ __all__ = [
     "Fault",
     "bone_scale",
     "clean",
+    "clean_sample",
     "fill_gaps",
     "find_bone_faults",
     "find_spikes",

@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 
 from ..skeletons import get_layout
 from .body_selection import BODY_SCHEMES
+from .cleaning import CleaningOptions, clean_sample
 from .corpora import Corpus, Listing, PreparationOptions, Recording, get_corpus, list_corpora, split_indices
 from .formats.errors import RecordingError
 from .processes import run_in_processes
@@ -57,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 # Raise it when the result of a preparation changes: chunks of an older one are then made again.
 _PREPARATION_VERSION = 1
-_CHUNK_VERSION = 2  # of the files of the chunks alone
+_CHUNK_VERSION = 3  # of the files of the chunks alone
 _PART_VERSION = 1
 _CHUNK = 64
 _WORKING_FILES = {
@@ -148,6 +149,8 @@ def prepare_corpus(
     description = get_corpus(corpus).configured(options)
     if options.bodies not in BODY_SCHEMES:
         raise ValueError(f"unknown body selection {options.bodies!r}; choose one of {', '.join(BODY_SCHEMES)}")
+    if options.cleaning is not None:
+        CleaningOptions.from_dict(options.cleaning)  # before the work, not in every worker
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     number, count = shard or (1, 1)
@@ -301,6 +304,8 @@ def _join(
             "outside": plan.outside,
             "skipped": _as_records(skipped),
         }
+        if "cleaning" in plan.store["details"]["options"]:
+            report["cleaning"] = dict(sum((_read_cleaning(chunk) for chunk in chunks), Counter()))
         _write_json(writer.working_folder / "report.json", report)
         if parquet is not None:
             from .shards import write_shards
@@ -377,11 +382,12 @@ def _nothing_to_read(corpus: Corpus, folder: Path, listing: Listing) -> str:
 
 def _result_options(corpus: Corpus, options: PreparationOptions) -> dict[str, Any]:
     """The options that changed the result, without paths, which say nothing on another machine."""
+    cleaning = {} if options.cleaning is None else {"cleaning": options.cleaning}
     if corpus.name == "synthetic":
-        return {"sequences": options.sequences, "seed": options.seed}
+        return {"sequences": options.sequences, "seed": options.seed, **cleaning}
     if corpus.name.startswith("ntu"):
-        return {"bodies": options.bodies, "missing": options.missing is not None}
-    return {}
+        return {"bodies": options.bodies, "missing": options.missing is not None, **cleaning}
+    return cleaning
 
 
 def _make_plan(corpus: Corpus, folder: Path, listing: Listing, options: PreparationOptions) -> tuple[_Plan, str]:
@@ -396,6 +402,10 @@ def _make_plan(corpus: Corpus, folder: Path, listing: Listing, options: Preparat
         "num_channels": corpus.num_channels,
         "details": {"preparation_version": _PREPARATION_VERSION, "options": _result_options(corpus, options)},
     }
+    if options.cleaning is not None:
+        cleaning = CleaningOptions.from_dict(options.cleaning)
+        store["frame_rate"] = cleaning.frame_rate or corpus.frame_rate
+        store["units"] = "metre" if cleaning.units == "convert" else corpus.units
     choices = {
         key: value is not None if key in _PATHS else value for key, value in dataclasses.asdict(options).items()
     }
@@ -523,16 +533,22 @@ def _make_chunks(
 
 def _make_chunk(task: _Task) -> int:
     """Read the recordings of a chunk and write it; returns how many it looked at."""
-    layout = get_layout(task.corpus.layout)
+    corpus = task.corpus
+    layout = get_layout(corpus.layout)
+    cleaning = None if task.options.cleaning is None else CleaningOptions.from_dict(task.options.cleaning)
+    found: Counter[str] = Counter()
     samples: list[SkeletonSample] = []
     skipped: list[tuple[str, str]] = []
     for recording in task.recordings:
         try:
-            sample = task.corpus.load(task.folder, recording, task.options)
+            sample = corpus.load(task.folder, recording, task.options)
             try:
-                check_sample(sample, layout, task.corpus.num_channels, len(task.corpus.label_names))
+                check_sample(sample, layout, corpus.num_channels, len(corpus.label_names))
             except ValueError as error:
                 raise RecordingError(str(error)) from error
+            if cleaning is not None:
+                sample, remarks = clean_sample(sample, layout, corpus.frame_rate, corpus.units, cleaning)
+                found.update(remarks.counts())
         except RecordingError as error:
             # the report names files relative to the folder, which makes it the same wherever the folder lies
             reason = str(error).removeprefix(str(task.folder / recording.path)).lstrip(":, ")
@@ -545,6 +561,7 @@ def _make_chunk(task: _Task) -> int:
         "names": np.array([sample.name for sample in samples], dtype=np.str_),
         "splits": np.array([SPLIT_NAMES.index(sample.split) for sample in samples], dtype=np.int64),
         "skipped": np.array(skipped, dtype=np.str_).reshape(-1, 2),
+        "cleaning": np.array(json.dumps(found)),
         "values": np.concatenate(
             [np.zeros(0, np.float32)] + [sample.keypoints.astype(np.float32).ravel() for sample in samples]
         ),
@@ -577,6 +594,10 @@ def _chunk_size(path: Path) -> int:
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:
     return [(str(file), str(reason)) for file, reason in _load_chunk(path, ("skipped",))[0]]
+
+
+def _read_cleaning(path: Path) -> Counter[str]:
+    return Counter(json.loads(str(_load_chunk(path, ("cleaning",))[0])))
 
 
 def _read_chunk(path: Path, row_shape: tuple[int, int]) -> Iterator[SkeletonSample]:

@@ -82,6 +82,7 @@ class PreparationOptions:
         layout: JSON file with the joint layout of a folder of arrays or the name of a known layout, or None.
         frame_rate, units, num_channels: of a folder of arrays.
         sequences, seed: size and seed of the synthetic corpus.
+        cleaning: switches of `CleaningOptions`, to clean every sample; None cleans nothing.
     """
 
     bodies: str = "simple"
@@ -93,6 +94,7 @@ class PreparationOptions:
     num_channels: int = 3
     sequences: int = 1200
     seed: int = 0
+    cleaning: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
