@@ -509,10 +509,6 @@ class SkeletonStore:
         start = int(self._offsets[index])
         stop = start + persons * frames
         values = self._values[start:stop]  # (M*T, V, C)
-        frame_labels = None
-        if self._frame_labels is not None and self.has_frame_labels[index]:
-            last = int(self._frame_label_stops[index])
-            frame_labels = self._frame_labels[last - frames : last].copy()
         return SkeletonSample(
             keypoints=values.reshape(persons, frames, *values.shape[1:]).copy(),  # (M, T, V, C)
             frame_mask=self._masks[start:stop].reshape(persons, frames).copy(),  # (M, T)
@@ -523,8 +519,15 @@ class SkeletonStore:
             setup=int(self.setups[index]),
             replication=int(self.replications[index]),
             split=str(self.splits[index]),
-            frame_labels=frame_labels,
+            frame_labels=self.frame_labels(index),
         )
+
+    def frame_labels(self, index: int) -> np.ndarray | None:
+        """The frame labels of a sample, a copy of int16 `(frames,)`, or None; does not read its keypoints."""
+        if self._frame_labels is None or not self.has_frame_labels[index]:
+            return None
+        last = int(self._frame_label_stops[index])
+        return self._frame_labels[last - int(self.num_frames[index]) : last].copy()
 
     def __iter__(self) -> Iterator[SkeletonSample]:
         return (self[index] for index in range(len(self)))
