@@ -19,17 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from ..skeletons import SkeletonLayout, convert_layout, get_layout
+from ..skeletons import SkeletonLayout, get_layout
 from .formats import (
     alphapose,
+    arrays,
+    bvh,
+    c3d_markers,
     coco_json,
     gtu_text,
+    kinect_csv,
+    mediapipe,
     mmpose,
     msr_action3d_text,
     ntu_skeleton,
     nw_ucla_json,
     openpose,
+    pose_file,
+    pyskl,
     rows,
+    tables,
+    trc,
 )
 from .formats.base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording
 from .formats.errors import RecordingError
@@ -39,17 +48,29 @@ logger = logging.getLogger(__name__)
 
 # In the order in which they are asked whether a file is theirs.
 _FORMATS: dict[str, FileFormat] = {
-    module.FORMAT.name: module.FORMAT
-    for module in (
-        ntu_skeleton,
-        openpose,
-        alphapose,
-        mmpose,
-        coco_json,
-        nw_ucla_json,
-        msr_action3d_text,
-        gtu_text,
-        rows,
+    kind.name: kind
+    for kind in (
+        arrays.NPY,
+        arrays.NPZ,
+        arrays.MAT,
+        tables.PARQUET,
+        c3d_markers.FORMAT,
+        pose_file.FORMAT,
+        pyskl.FORMAT,
+        openpose.FORMAT,
+        nw_ucla_json.FORMAT,
+        alphapose.FORMAT,
+        coco_json.FORMAT,
+        mmpose.FORMAT,
+        mediapipe.FORMAT,
+        bvh.FORMAT,
+        trc.FORMAT,
+        kinect_csv.FORMAT,
+        ntu_skeleton.FORMAT,
+        msr_action3d_text.FORMAT,
+        gtu_text.FORMAT,
+        tables.CSV,
+        rows.FORMAT,
     )
 }
 _METRES = {
@@ -188,7 +209,7 @@ def _drop_doubtful_joints(recording: SkeletonRecording, min_confidence: float) -
             f"{recording.source}: no joint has a confidence of {min_confidence} or more, the best has {recording.confidence.max():.2f}"
         )
     recording.keypoints[~there] = 0
-    recording.joint_mask, recording.frame_mask = there, there.any(axis=-1)
+    recording.joint_mask, recording.frame_mask = there, np.asarray(there.any(axis=-1))
 
 
 __all__ = ["FileFormat", "RecordingError", "SkeletonRecording", "get_format", "list_formats", "read_skeletons"]

@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import zlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -323,7 +324,7 @@ def make_recording(
     if frame_mask is not None:
         there &= frame_mask[..., None]
     frame_mask = there.any(axis=-1)
-    seen = frame_mask.any(axis=1)
+    seen: np.ndarray = np.asarray(frame_mask.any(axis=1))
     if not seen.any():
         raise file.error(f"nobody is there in any of its {keypoints.shape[1]} frames")
     keypoints[~there] = 0
@@ -409,6 +410,19 @@ def image_units(points: np.ndarray) -> str:
     )
 
 
+@contextmanager
+def foreign_parser(file: RecordingFile, what: str) -> Iterator[None]:
+    """Around a library that reads a file: whatever it raises for a damaged one becomes our error."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except Exception as error:  # libraries raise anything from AssertionError to zlib.error here
+        raise file.error(
+            f"not a readable {what} ({type(error).__name__}: {error}); the file is damaged or cut off"
+        ) from error
+
+
 def need_extra(module: str, extra: str, what: str) -> RecordingError:
     """The error of a format whose library is not installed."""
     return RecordingError(
@@ -421,6 +435,7 @@ __all__ = [
     "ReadOptions",
     "RecordingFile",
     "SkeletonRecording",
+    "foreign_parser",
     "image_units",
     "make_image_recording",
     "make_recording",

@@ -63,7 +63,8 @@ def read_mmpose(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
         places, num_frames = file.frame_places(numbers, "frame ids")
     else:
         places, num_frames = np.arange(len(listed)), len(listed)
-    frames, poses = [], []
+    frames: list[int] = []
+    poses: list[np.ndarray] = []
     ids: list[Hashable] = []
     for place, (_, people) in zip(places.tolist(), listed):
         for number, person in enumerate(people):

@@ -49,7 +49,9 @@ def read_openpose(file: RecordingFile, options: ReadOptions) -> SkeletonRecordin
         paths, places, num_frames = _frames(file, options)
     else:
         paths, places, num_frames = [file.path], [0], 1
-    frames, poses, ids = [], [], []
+    frames: list[int] = []
+    poses: list[np.ndarray] = []
+    ids: list[Hashable] = []
     field = ""
     for path, frame in zip(paths, places):
         source = file if path == file.path else RecordingFile(path)

@@ -105,7 +105,7 @@ def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
         file,
         keypoints,
         options.layout,
-        frame_mask=keypoints.any(axis=(2, 3)),
+        frame_mask=np.asarray(keypoints.any(axis=(2, 3))),
         confidence=values[..., 3] if columns == 4 else None,
     )
 
