@@ -75,6 +75,9 @@ def test_recordings_go_into_the_store_and_faults_into_the_report(tmp_path, msr):
         "147 recordings, the complete corpus has 566 usable ones of 567",
         "no recording of 5 of 20 classes: jogging, tennis swing, tennis serve, golf swing, pick up and throw",
         "xsub: 87 train and 60 test, complete 291 and 275",
+        "as1: 35 train and 24 test, complete 119 and 106",
+        "as2: 46 train and 32 test, complete 118 and 113",
+        "as3: 17 train and 12 test, complete 114 and 112",
     ]
     assert report["protocols"]["xsub"] == {"train": 87, "validation": 29, "test": 60}
     assert not (tmp_path / "store.partial").exists()
@@ -447,7 +450,7 @@ def test_commands(tmp_path, msr, folder):
     [
         (("prepare", "synthetic", "a", "b"), 2, "2 folders given; usage: skeleton-transformers prepare synthetic OUT"),
         (("prepare", "ntu60", "a"), 2, "1 folders given; usage: skeleton-transformers prepare ntu60 RAW OUT"),
-        (("prepare", "kinetics", "a", "b"), 1, "unknown corpus 'kinetics'; known: ntu60"),
+        (("prepare", "hmdb", "a", "b"), 1, "unknown corpus 'hmdb'; known: ntu60"),
         (("prepare", "ntu60", "nowhere", "b"), 1, "nowhere is not a folder"),
         (("prepare", "synthetic", "a", "--shard", "3-8"), 1, "--shard 3-8: expected I/N, for example 3/8"),
         (("prepare", "synthetic", "a", "--shard", "0/8"), 1, "shard 0/8: the number must be one of 1 to 8"),

@@ -2,6 +2,7 @@
 
 import typer
 
+from .check import check
 from .convert import convert
 from .evaluate import evaluate
 from .inspect import inspect
@@ -15,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-for verb in (prepare, merge, inspect, render, predict, evaluate, convert):
+for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert):
     app.command()(verb)
 
 

@@ -22,7 +22,10 @@ _Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 def prepare(
     corpus: Annotated[
         str,
-        typer.Argument(help="ntu60, ntu120, nw-ucla, msr-action3d, gtu, folder (your own .npy files) or synthetic."),
+        typer.Argument(
+            help="ntu60, ntu120, pku-mmd-1, pku-mmd-2, kinetics, nw-ucla, msr-action3d, gtu, utd-mhad, precog, human36m, cmu-mocap, "
+            "folder (your own files) or synthetic."
+        ),
     ],
     folders: Annotated[
         list[Path],
@@ -52,6 +55,10 @@ def prepare(
     frame_rate: Annotated[float, typer.Option(help="folder: frames per second.")] = 30.0,
     units: Annotated[str, typer.Option(help="folder: unit of the coordinates.")] = "metre",
     channels: Annotated[int, typer.Option(help="folder: coordinates per joint.")] = 3,
+    takes: Annotated[
+        bool,
+        typer.Option("--takes", help="PKU-MMD, PRECOG: keep whole takes with a label per frame, do not cut out actions."),
+    ] = False,
     sequences: Annotated[int, typer.Option(help="synthetic: recordings to make.")] = 1200,
     seed: Annotated[int, typer.Option(help="synthetic: seed.")] = 0,
     clean: Annotated[
@@ -101,6 +108,7 @@ def prepare(
         num_channels=channels,
         sequences=sequences,
         seed=seed,
+        takes=takes,
         cleaning=cleaning,
     )
     try:

@@ -34,6 +34,7 @@ from ..skeletons import get_layout
 from .body_selection import BODY_SCHEMES
 from .cleaning import CleaningOptions, clean_sample
 from .corpora import Corpus, Listing, PreparationOptions, Recording, get_corpus, list_corpora, split_indices
+from .corpora.completeness import check_completeness
 from .formats.errors import RecordingError
 from .processes import run_in_processes
 from .storage import (
@@ -147,6 +148,8 @@ def prepare_corpus(
     """
     options = options or PreparationOptions()
     description = get_corpus(corpus).configured(options)
+    if options.takes and description.expected_takes is None:
+        raise ValueError(f"takes (--takes): {description.title} has no untrimmed takes; its recordings are single actions")
     if options.bodies not in BODY_SCHEMES:
         raise ValueError(f"unknown body selection {options.bodies!r}; choose one of {', '.join(BODY_SCHEMES)}")
     if options.cleaning is not None:
@@ -299,7 +302,7 @@ def _join(
         store = SkeletonStore.open(writer.finish())
         report = describe_store(store)
         report |= {
-            "missing": _compare(get_corpus(store.corpus), plan, report),
+            "missing": check_completeness(store).remarks,
             "left_out": plan.left_out,
             "outside": plan.outside,
             "skipped": _as_records(skipped),
@@ -387,6 +390,8 @@ def _result_options(corpus: Corpus, options: PreparationOptions) -> dict[str, An
         return {"sequences": options.sequences, "seed": options.seed, **cleaning}
     if corpus.name.startswith("ntu"):
         return {"bodies": options.bodies, "missing": options.missing is not None, **cleaning}
+    if corpus.expected_takes is not None:
+        return {"takes": options.takes, **cleaning}
     return cleaning
 
 
@@ -663,30 +668,6 @@ def _label_counts(labels: np.ndarray, names: list[str]) -> dict[str, int]:
     counts = {name: int((labels == index).sum()) for index, name in enumerate(names)}
     unlabelled = int((labels < 0).sum())
     return counts | ({"(none)": unlabelled} if unlabelled else {})
-
-
-def _compare(corpus: Corpus, plan: _Plan, description: dict[str, Any]) -> list[str]:
-    """What differs from the complete corpus, in words."""
-    remarks = []
-    expected = corpus.expected
-    found = description["samples"]
-    if "usable" in expected and found != expected["usable"]:
-        remarks.append(
-            f"{found} recordings, the complete corpus has {expected['usable']} usable ones of {expected['samples']}"
-        )
-    empty = [name for name, count in description["labels"].items() if not count]
-    if empty:
-        remarks.append(
-            f"no recording of {len(empty)} of {len(description['labels'])} classes: {', '.join(empty[:5])}"
-            + (", ..." if len(empty) > 5 else "")
-        )
-    for protocol, sizes in description["protocols"].items():
-        if protocol in expected and (sizes["train"], sizes["test"]) != expected[protocol]:
-            train, test = expected[protocol]
-            remarks.append(f"{protocol}: {sizes['train']} train and {sizes['test']} test, complete {train} and {test}")
-    if corpus.name.startswith("ntu") and not plan.left_out and found > expected["usable"]:
-        remarks.append("more than the usable recordings: pass the list of those with missing skeletons (--missing)")
-    return remarks
 
 
 def format_description(description: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from importlib import import_module
 import numpy as np
 
 from ..storage import SkeletonStore
-from .base import Corpus, Listing, PreparationOptions, Recording, SampleTable, sample_by_label
+from .base import Corpus, ExpectedCounts, Listing, PreparationOptions, Recording, SampleTable, sample_by_label
 
 
 _CORPORA = {
@@ -27,6 +27,13 @@ _CORPORA = {
     "nw-ucla": ("nw_ucla", "NW_UCLA"),
     "msr-action3d": ("msr_action3d", "MSR_ACTION3D"),
     "gtu": ("gtu", "GTU"),
+    "pku-mmd-1": ("pku_mmd", "PKU_MMD_1"),
+    "pku-mmd-2": ("pku_mmd", "PKU_MMD_2"),
+    "kinetics": ("kinetics", "KINETICS"),
+    "utd-mhad": ("utd_mhad", "UTD_MHAD"),
+    "precog": ("precog", "PRECOG"),
+    "human36m": ("human36m", "HUMAN36M"),
+    "cmu-mocap": ("cmu_mocap", "CMU_MOCAP"),
     "folder": ("folder", "FOLDER"),
     "synthetic": ("synthetic", "SYNTHETIC"),
 }
@@ -116,6 +123,7 @@ __all__ = [
     "PARTS",
     "VALIDATION_SHARE",
     "Corpus",
+    "ExpectedCounts",
     "Listing",
     "PreparationOptions",
     "Recording",

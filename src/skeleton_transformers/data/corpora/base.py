@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ...skeletons import SkeletonLayout
+from ..formats.errors import RecordingError
 from ..storage import SkeletonSample
 
 
@@ -39,6 +41,7 @@ class Recording:
         split: see `SkeletonSample`.
         start, end: frames `start .. end - 1` are used; `end` -1 means to the last.
         number: place in a corpus that is made and not read.
+        instances: the actions in an untrimmed recording: (label counted from 1, first frame, frame after the last).
     """
 
     name: str
@@ -52,6 +55,7 @@ class Recording:
     start: int = 0
     end: int = -1
     number: int = -1
+    instances: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass
@@ -82,6 +86,8 @@ class PreparationOptions:
         layout: JSON file with the joint layout of a folder of arrays or the name of a known layout, or None.
         frame_rate, units, num_channels: of a folder of arrays.
         sequences, seed: size and seed of the synthetic corpus.
+        takes: of an untrimmed corpus keep whole takes with a label in every frame, for detection; otherwise every action is cut out
+            and becomes a sample of its own, for recognition.
         cleaning: switches of `CleaningOptions`, to clean every sample; None cleans nothing.
     """
 
@@ -94,7 +100,37 @@ class PreparationOptions:
     num_channels: int = 3
     sequences: int = 1200
     seed: int = 0
+    takes: bool = False
     cleaning: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ExpectedCounts:
+    """What the complete corpus holds. Whatever is not known is left at its default.
+
+    Attributes:
+        samples: recordings that the owners give.
+        usable: recordings that can be used: without those that are listed as incomplete or show nobody.
+        protocols: name to usable recordings for (training, test).
+        labels: number of classes that have recordings.
+        label_counts: usable recordings of every class; all recordings, where nobody says which classes the unusable ones are of.
+        subjects, cameras, setups: the numbers that occur.
+        frames: number of frames in all.
+        names: names of the usable recordings.
+        unsure: what of the above is from publications and was never counted on the files.
+    """
+
+    samples: int = 0
+    usable: int = 0
+    protocols: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    labels: int = 0
+    label_counts: tuple[int, ...] = ()
+    subjects: tuple[int, ...] = ()
+    cameras: tuple[int, ...] = ()
+    setups: tuple[int, ...] = ()
+    frames: int = 0
+    names: frozenset[str] = frozenset()
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +144,8 @@ class Corpus:
         frame_rate: frames per second.
         units: what one unit of a coordinate is.
         label_names: names of the classes in the order of the labels.
-        expected: counts of the complete corpus: "samples" (files), "usable" (what can be read), and "<protocol>": (train, test).
+        expected: counts of the complete corpus, see [`ExpectedCounts`].
+        expected_takes: the same for whole takes of an untrimmed corpus; None for one that is trimmed.
         citation: the publication to cite.
         terms: on which terms its owners give it.
         num_channels: coordinates per joint.
@@ -122,7 +159,8 @@ class Corpus:
     label_names: tuple[str, ...]
     citation: str
     terms: str
-    expected: dict[str, Any] = field(default_factory=dict)
+    expected: ExpectedCounts = field(default_factory=ExpectedCounts)
+    expected_takes: ExpectedCounts | None = None
     num_channels: int = 3
 
     protocols: ClassVar[tuple[str, ...]] = ()
@@ -184,7 +222,9 @@ class Corpus:
         raise NotImplementedError
 
 
-def make_sample(recording: Recording, keypoints: np.ndarray, frame_mask: np.ndarray) -> SkeletonSample:
+def make_sample(
+    recording: Recording, keypoints: np.ndarray, frame_mask: np.ndarray, frame_labels: np.ndarray | None = None
+) -> SkeletonSample:
     """A sample with what is known of the recording."""
     return SkeletonSample(
         keypoints=keypoints,
@@ -196,7 +236,68 @@ def make_sample(recording: Recording, keypoints: np.ndarray, frame_mask: np.ndar
         setup=recording.setup,
         replication=recording.replication,
         split=recording.split,
+        frame_labels=frame_labels,
     )
+
+
+def cut_recording(
+    path: Path, keypoints: np.ndarray, frame_mask: np.ndarray, start: int = 0, end: int = -1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames `start .. end - 1` of a recording and the people who are seen in them.
+
+    Args:
+        path: file of the recording, for the message.
+        keypoints: `(persons, frames, joints, channels)`.
+        frame_mask: bool `(persons, frames)`.
+        start, end: frames to keep; `end` -1, or beyond the recording, means to the last.
+
+    Returns:
+        Copies of keypoints and frame_mask without the other frames, and without people who are in none of them.
+
+    Raises:
+        RecordingError: if the recording ends before `start` or nobody is seen in the frames.
+    """
+    frames = frame_mask.shape[1]
+    if start >= frames:
+        raise RecordingError(
+            f"{path}: frames from {start} asked, the recording has {frames}; does the list of actions belong to it?"
+        )
+    stop = frames if end == -1 else min(end, frames)
+    persons = frame_mask[:, start:stop].any(axis=1)
+    if not persons.any():
+        raise RecordingError(f"{path}: nobody was tracked in frames {start}..{stop - 1}")
+    return keypoints[persons, start:stop].copy(), frame_mask[persons, start:stop].copy()
+
+
+def label_frames(path: Path, instances: Sequence[tuple[int, int, int]], frames: int) -> np.ndarray:
+    """The label of every frame of an untrimmed recording.
+
+    Args:
+        path: file of the recording, for the message.
+        instances: (label counted from 1, first frame, frame after the last); where two overlap the later one counts.
+        frames: length of the recording; an action that goes on beyond it is cut.
+
+    Returns:
+        int16 `(frames,)`, 0 where there is no action.
+
+    Raises:
+        RecordingError: if an action begins after the end of the recording.
+    """
+    labels = np.zeros(frames, dtype=np.int16)
+    for label, start, end in instances:
+        if start >= frames:
+            raise RecordingError(
+                f"{path}: an action begins in frame {start}, the recording has {frames}; does the list of actions belong to it?"
+            )
+        labels[start:end] = label
+    return labels
+
+
+def label_runs(frame_labels: np.ndarray) -> list[tuple[int, int, int]]:
+    """The runs of equal labels other than 0: (label, first frame, frame after the last)."""
+    edges = np.flatnonzero(np.diff(frame_labels)) + 1
+    bounds = [0, *edges.tolist(), len(frame_labels)]
+    return [(int(frame_labels[a]), a, b) for a, b in zip(bounds[:-1], bounds[1:]) if frame_labels[a] > 0]
 
 
 def name_numbers(stem: str, pattern: re.Pattern[str], example: str) -> dict[str, int]:
@@ -238,10 +339,14 @@ def sample_by_label(
 
 __all__ = [
     "Corpus",
+    "ExpectedCounts",
     "Listing",
     "PreparationOptions",
     "Recording",
     "SampleTable",
+    "cut_recording",
+    "label_frames",
+    "label_runs",
     "make_sample",
     "name_numbers",
     "sample_by_label",

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..formats.gtu_text import read_gtu_text
-from .base import Corpus, PreparationOptions, Recording, SampleTable, name_numbers
+from .base import Corpus, ExpectedCounts, PreparationOptions, Recording, SampleTable, name_numbers
 
 
 _CLASSES = 14
@@ -57,7 +57,9 @@ GTU = GTUCorpus(
     frame_rate=30.0,
     units="metre",
     label_names=tuple(f"action {number}" for number in range(1, _CLASSES + 1)),
-    expected={"samples": 508, "usable": 508},
+    expected=ExpectedCounts(
+        samples=508, usable=508, label_counts=(37, 38, 39, 38, 39, 39, 37, 26, 49, 40, 42, 32, 25, 27)
+    ),
     citation="GTU-3D action recordings (Kinect v2).",
     terms="research use; see the owners' page",
 )

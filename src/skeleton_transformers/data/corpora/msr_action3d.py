@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..formats.msr_action3d_text import read_msr_action3d_text
-from .base import Corpus, PreparationOptions, Recording, SampleTable, name_numbers
+from .base import Corpus, ExpectedCounts, PreparationOptions, Recording, SampleTable, name_numbers
 
 
 _LABELS = (
@@ -86,7 +86,13 @@ MSR_ACTION3D = MSRAction3DCorpus(
     units="metre",
     label_names=_LABELS,
     # of the 567 files, a13_s09_e02 holds zeros only
-    expected={"samples": 567, "usable": 566, "xsub": (291, 275)},
+    expected=ExpectedCounts(
+        samples=567,
+        usable=566,
+        protocols={"xsub": (291, 275), "as1": (119, 106), "as2": (118, 113), "as3": (114, 112)},
+        label_counts=(27, 27, 27, 26, 26, 26, 28, 30, 30, 30, 30, 30, 29, 30, 20, *[30] * 5),
+        subjects=tuple(range(1, 11)),
+    ),
     citation="W. Li, Z. Zhang, Z. Liu: Action Recognition Based on a Bag of 3D Points. CVPR Workshops 2010.",
     terms="research use; see the owners' page",
 )

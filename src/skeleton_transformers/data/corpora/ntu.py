@@ -12,7 +12,7 @@ import numpy as np
 from ..body_selection import select_bodies
 from ..formats.errors import RecordingError
 from ..formats.ntu_skeleton import read_ntu_skeleton
-from .base import Corpus, Listing, PreparationOptions, Recording, SampleTable, name_numbers
+from .base import Corpus, ExpectedCounts, Listing, PreparationOptions, Recording, SampleTable, name_numbers
 
 
 _LABELS = (
@@ -248,7 +248,15 @@ NTU60 = NTUCorpus(
     frame_rate=30.0,
     units="metre",
     label_names=_LABELS[:60],
-    expected={"samples": 56880, "usable": 56578, "xsub": (40091, 16487), "xview": (37646, 18932)},
+    expected=ExpectedCounts(
+        samples=56880,
+        usable=56578,
+        protocols={"xsub": (40091, 16487), "xview": (37646, 18932)},
+        label_counts=(948,) * 60,
+        subjects=tuple(range(1, 41)),
+        cameras=(1, 2, 3),
+        setups=tuple(range(1, 18)),
+    ),
     citation=(
         "A. Shahroudy, J. Liu, T.-T. Ng, G. Wang: NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis. CVPR 2016."
     ),
@@ -262,7 +270,15 @@ NTU120 = NTU120Corpus(
     frame_rate=30.0,
     units="metre",
     label_names=_LABELS,
-    expected={"samples": 114480, "usable": 113945, "xsub": (63026, 50919), "xset": (54468, 59477)},
+    expected=ExpectedCounts(
+        samples=114480,
+        usable=113945,
+        protocols={"xsub": (63026, 50919), "xset": (54468, 59477)},
+        label_counts=(948,) * 60 + (960,) * 60,
+        subjects=tuple(range(1, 107)),
+        cameras=(1, 2, 3),
+        setups=tuple(range(1, 33)),
+    ),
     citation=(
         "J. Liu, A. Shahroudy, M. Perez, G. Wang, L.-Y. Duan, A. C. Kot: NTU RGB+D 120: A Large-Scale Benchmark for 3D Human "
         "Activity Understanding. IEEE TPAMI 42(10), 2020."

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..formats.nw_ucla_json import read_nw_ucla_json
-from .base import Corpus, PreparationOptions, Recording, SampleTable, name_numbers
+from .base import Corpus, ExpectedCounts, PreparationOptions, Recording, SampleTable, name_numbers
 
 
 # The files number the actions 1 2 3 4 5 6 8 9 11 12.
@@ -67,7 +67,14 @@ NW_UCLA = NWUCLACorpus(
     frame_rate=30.0,
     units="metre",
     label_names=tuple(_LABELS.values()),
-    expected={"samples": 1484, "usable": 1484, "xview": (1020, 464)},
+    expected=ExpectedCounts(
+        samples=1484,
+        usable=1484,
+        protocols={"xview": (1020, 464)},
+        label_counts=(150, 152, 141, 173, 148, 149, 142, 142, 145, 142),
+        subjects=tuple(range(1, 11)),
+        cameras=(1, 2, 3),
+    ),
     citation=(
         "J. Wang, X. Nie, Y. Xia, Y. Wu, S.-C. Zhu: Cross-view Action Modeling, Learning and Recognition. CVPR 2014."
     ),
