@@ -1,6 +1,7 @@
 """Pictures of skeleton sequences."""
 
+from .html import render_html
 from .rendering import render_frames, render_gif, render_strip
 
 
-__all__ = ["render_frames", "render_gif", "render_strip"]
+__all__ = ["render_frames", "render_gif", "render_html", "render_strip"]
