@@ -37,6 +37,7 @@ from .corpora import Corpus, Listing, PreparationOptions, Recording, get_corpus,
 from .corpora.completeness import check_completeness
 from .formats.errors import RecordingError
 from .processes import run_in_processes
+from .shards import check_shards_folder, write_shards
 from .storage import (
     SPLIT_NAMES,
     SkeletonSample,
@@ -149,7 +150,9 @@ def prepare_corpus(
     options = options or PreparationOptions()
     description = get_corpus(corpus).configured(options)
     if options.takes and description.expected_takes is None:
-        raise ValueError(f"takes (--takes): {description.title} has no untrimmed takes; its recordings are single actions")
+        raise ValueError(
+            f"takes (--takes): {description.title} has no untrimmed takes; its recordings are single actions"
+        )
     if options.bodies not in BODY_SCHEMES:
         raise ValueError(f"unknown body selection {options.bodies!r}; choose one of {', '.join(BODY_SCHEMES)}")
     if options.cleaning is not None:
@@ -163,6 +166,8 @@ def prepare_corpus(
         raise ValueError(
             "parquet files are made of the whole corpus: pass parquet (--parquet) when the parts are merged"
         )
+    if parquet is not None:
+        check_shards_folder(Path(parquet))
     target = _part_folder(Path(out), number, count) if shard is not None else Path(out)
     folder = Path(raw) if raw is not None else Path()
     if corpus == "synthetic":
@@ -234,6 +239,8 @@ def merge_parts(
         FileExistsError: if `out` is there already and `overwrite` is False.
     """
     out = Path(out)
+    if parquet is not None:
+        check_shards_folder(Path(parquet))
     folders = [Path(part) for part in parts] or sorted(out.parent.glob(f"{glob.escape(out.name)}.part-*-of-*[0-9]"))
     if not folders:
         raise PreparationError(
@@ -311,8 +318,6 @@ def _join(
             report["cleaning"] = dict(sum((_read_cleaning(chunk) for chunk in chunks), Counter()))
         _write_json(writer.working_folder / "report.json", report)
         if parquet is not None:
-            from .shards import write_shards
-
             write_shards(store, parquet, overwrite=overwrite, workers=workers, progress=progress)
         # tells a run that was killed between the next two lines that nothing is left to do
         _write_json(partial / "state.json", _read_state(partial) | {"finished": store.checksum})

@@ -141,7 +141,8 @@ def _index_hash(columns: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _store_checksum(description: dict) -> str:
+def description_checksum(description: dict) -> str:
+    """SHA-256 of a JSON description, but for its own entry `checksum`."""
     content = {key: value for key, value in description.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -301,7 +302,7 @@ class SkeletonStoreWriter:
             "sha256": {**arrays, "index": _index_hash(index)},
             "details": self.details,
         }
-        description["checksum"] = _store_checksum(description)
+        description["checksum"] = description_checksum(description)
         with open(self.working_folder / "store.json", "w", encoding="utf-8") as file:
             json.dump(description, file, indent=2, ensure_ascii=False)
             file.write("\n")
@@ -556,7 +557,7 @@ class SkeletonStore:
         Raises:
             ValueError: naming the first file whose contents changed.
         """
-        if _store_checksum(self._description) != self.checksum:
+        if description_checksum(self._description) != self.checksum:
             raise ValueError(
                 f"{self.path / 'store.json'}: its own checksum does not match, so it was edited; prepare the store again"
             )
@@ -659,6 +660,7 @@ __all__ = [
     "SkeletonStoreWriter",
     "check_sample",
     "check_target",
+    "description_checksum",
     "file_hash",
     "layout_to_json",
     "replace_folder",
