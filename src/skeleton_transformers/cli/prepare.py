@@ -57,7 +57,7 @@ def prepare(
     channels: Annotated[int, typer.Option(help="folder: coordinates per joint.")] = 3,
     takes: Annotated[
         bool,
-        typer.Option("--takes", help="PKU-MMD, PRECOG: keep whole takes with a label per frame, do not cut out actions."),
+        typer.Option("--takes", help="PKU-MMD, PRECOG, synthetic: whole takes with a label in every frame, not single actions."),
     ] = False,
     sequences: Annotated[int, typer.Option(help="synthetic: recordings to make.")] = 1200,
     seed: Annotated[int, typer.Option(help="synthetic: seed.")] = 0,

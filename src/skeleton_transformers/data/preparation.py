@@ -392,7 +392,8 @@ def _result_options(corpus: Corpus, options: PreparationOptions) -> dict[str, An
     """The options that changed the result, without paths, which say nothing on another machine."""
     cleaning = {} if options.cleaning is None else {"cleaning": options.cleaning}
     if corpus.name == "synthetic":
-        return {"sequences": options.sequences, "seed": options.seed, **cleaning}
+        takes = {"takes": True} if options.takes else {}
+        return {"sequences": options.sequences, "seed": options.seed, **takes, **cleaning}
     if corpus.name.startswith("ntu"):
         return {"bodies": options.bodies, "missing": options.missing is not None, **cleaning}
     if corpus.expected_takes is not None:

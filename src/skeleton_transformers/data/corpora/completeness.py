@@ -92,8 +92,9 @@ def _compare_labels(store: SkeletonStore, expected: ExpectedCounts, result: Comp
     counts = np.bincount(store.labels[store.labels >= 0], minlength=len(names))
     if store.has_frame_labels.any():
         seen: set[int] = set()
-        for index in np.flatnonzero(store.has_frame_labels):
-            seen |= set(np.unique(store.frame_labels(int(index))).tolist())
+        for index in range(len(store)):
+            if (frame_labels := store.frame_labels(index)) is not None:
+                seen |= set(np.unique(frame_labels).tolist())
         counts = np.array([int(label + 1 in seen) for label in range(len(names))])
     wanted = expected.labels or len(names)
     empty = [name for name, count in zip(names, counts) if not count]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -159,26 +159,28 @@ class PKUMMDCorpus(Corpus):
         match = re.fullmatch(self.video, video)
         assert match is not None  # the listing looked
         fields = match.groupdict()
-        numbers = {
-            "camera": _CAMERAS[fields["camera"]],
-            "setup": int(fields["setup"]),
-            "subject": int(fields.get("subject", -1)),
-        }
+        take = Recording(
+            video,
+            file,
+            subject=int(fields.get("subject", -1)),
+            camera=_CAMERAS[fields["camera"]],
+            setup=int(fields["setup"]),
+            split=split,
+            instances=tuple((instance.label, instance.start, instance.end) for instance in instances),
+        )
         if takes:
-            spans = tuple((instance.label, instance.start, instance.end) for instance in instances)
-            return [Recording(video, file, split=split, instances=spans, **numbers)]
+            return [take]
         return [
-            Recording(
-                f"{video}_{number:02d}",
-                file,
-                label=instance.label - 1,
+            replace(
+                take,
+                name=f"{video}_{number:02d}",
+                label=label - 1,
                 replication=number,
-                split=split,
-                start=instance.start,
-                end=instance.end,
-                **numbers,
+                start=start,
+                end=end,
+                instances=(),
             )
-            for number, instance in enumerate(instances)
+            for number, (label, start, end) in enumerate(take.instances)
         ]
 
     def _read_splits(self, folder: Path, lists: list[Path], listing: Listing) -> dict[str, str]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from ..motion_synthesis import SYNTHETIC_ACTIONS, synthesize_sequence
+from ..motion_synthesis import SYNTHETIC_ACTIONS, synthesize_sequence, synthesize_take
 from ..storage import SkeletonSample
-from .base import Corpus, Listing, PreparationOptions, Recording, SampleTable
+from .base import Corpus, ExpectedCounts, Listing, PreparationOptions, Recording, SampleTable
+
+
+_TAKE_ACTIONS = 12  # in a take, which then lasts somewhat more than a minute
+_SETUPS = 4
 
 
 @dataclass(frozen=True)
 class SyntheticCorpus(Corpus):
-    """Recordings of `motion_synthesis`.
+    """Recordings of `motion_synthesis`, single actions or with `takes` long takes of one or two people with a label in every frame.
 
     Protocols: `xsub` (odd subjects train, even ones test), `xview` (cameras 2 and up train, camera 1 tests), `xset` (even setups
     train, odd ones test).
@@ -28,7 +32,16 @@ class SyntheticCorpus(Corpus):
         return Listing([Recording(name=f"synthetic {number}", number=number) for number in range(options.sequences)])
 
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
-        return synthesize_sequence(recording.number, options.seed)
+        if not options.takes:
+            return synthesize_sequence(recording.number, options.seed)
+        sample, actions = synthesize_take(
+            options.seed,
+            _TAKE_ACTIONS,
+            index=recording.number,
+            num_persons=1 + recording.number % 4 // 3,  # every fourth take shows two people
+            setup=1 + recording.number // 4 % _SETUPS,
+        )
+        return replace(sample, frame_labels=(actions + 1).astype(np.int16))
 
     def test_members(self, table: SampleTable, protocol: str) -> np.ndarray:
         if protocol == "xsub":
@@ -45,6 +58,7 @@ SYNTHETIC = SyntheticCorpus(
     frame_rate=30.0,
     units="metre",
     label_names=SYNTHETIC_ACTIONS,
+    expected_takes=ExpectedCounts(),
     citation="made by this package (skeleton_transformers.data.motion_synthesis)",
     terms="free",
 )

@@ -69,15 +69,15 @@ def read_kinetics_json(
         # (people, V, C); a stable sort keeps the order of the file among equals
         found.sort(key=lambda person: -float(person[:, 2].sum()))
         people[index] = np.array(found[:max_persons]).reshape(-1, _JOINTS, 3)
-    persons = max(len(found) for found in people.values())
+    persons = max(len(kept) for kept in people.values())
     if not persons:
         raise RecordingError(f"{path}: nobody was found in any of its {len(frames)} frames")
     first, last = min(people), max(people)
     keypoints = np.zeros((persons, last - first + 1, _JOINTS, 3), dtype=np.float32)
     frame_mask = np.zeros(keypoints.shape[:2], dtype=bool)
-    for index, found in people.items():
-        keypoints[: len(found), index - first] = found
-        frame_mask[: len(found), index - first] = True
+    for index, kept in people.items():
+        keypoints[: len(kept), index - first] = kept
+        frame_mask[: len(kept), index - first] = True
     name, label = content.get("label", ""), content.get("label_index", -1)
     if not isinstance(name, str) or not isinstance(label, int):
         raise RecordingError(f"{path}: label {name!r} with label_index {label!r}, expected a text and a whole number")
@@ -127,18 +127,15 @@ def read_kinetics_labels(path: str | os.PathLike) -> dict[str, tuple[bool, str, 
     content = read_json(path)
     if not isinstance(content, dict):
         raise RecordingError(f"{path}: expected a table of clips, found a {type(content).__name__}")
-    clips = {}
+    clips: dict[str, tuple[bool, str, int]] = {}
     for name, entry in content.items():
-        fields = (
-            (entry.get("has_skeleton"), entry.get("label"), entry.get("label_index"))
-            if isinstance(entry, dict)
-            else ()
-        )
-        if not fields or [type(field) for field in fields] != [bool, str, int]:
+        fields = entry if isinstance(entry, dict) else {}
+        found, label_name, label = (fields.get(key) for key in ("has_skeleton", "label", "label_index"))
+        if not isinstance(found, bool) or not isinstance(label_name, str) or not isinstance(label, int):
             raise RecordingError(
                 f"{path}, clip {name!r}: {str(entry)[:60]} has not the fields has_skeleton, label and label_index"
             )
-        clips[name] = fields
+        clips[name] = found, label_name, label
     return clips
 
 
