@@ -12,7 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeleton_transformers import SkeletonFeatureExtractor, SkeletonLayout, get_layout, list_layouts, register_layout
+from skeleton_transformers import (
+    SkeletonFeatureExtractor,
+    SkeletonLayout,
+    get_layout,
+    list_layouts,
+    read_skeletons,
+    register_layout,
+)
 from skeleton_transformers.data.geometry import rotate, rotation_from_angles
 
 
@@ -314,7 +321,6 @@ def poisoned(value: float) -> np.ndarray:
         ([[[[1.0, 2.0, 3.0]], [[1.0, 2.0]]]], "sequence 0: is no array of numbers"),
         ([["a.npy"]], "sequence 0: is no array of numbers"),
         ([], "There is no sequence: the list is empty"),
-        ("walk.skeleton", r"walk.skeleton: the feature extractor reads .npy files only"),
     ],
 )
 def test_unusable_sequences_are_named(sequences, message):
@@ -327,14 +333,29 @@ def test_unusable_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.npy: there is no such file"):
         extractor(tmp_path / "nowhere.npy")
     (tmp_path / "broken.npy").write_text("not an array")
-    with pytest.raises(ValueError, match="broken.npy: is no .npy file of numbers"):
+    with pytest.raises(ValueError, match="broken.npy: not a readable .npy array of numbers"):
         extractor(tmp_path / "broken.npy")
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="objects.npy: is no .npy file of numbers"):
+    with pytest.raises(ValueError, match="objects.npy: holds Python objects, which are never loaded"):
         extractor(tmp_path / "objects.npy")
-    np.save(tmp_path / "poisoned.npy", poisoned(np.nan))
-    with pytest.raises(ValueError, match="poisoned.npy: 1 joints are not finite"):
+    np.save(tmp_path / "poisoned.npy", poisoned(np.inf))
+    with pytest.raises(ValueError, match="poisoned.npy, person 1, frame 12, joint .*: coordinate . is infinite"):
         extractor([tmp_path / "poisoned.npy"])
+    with pytest.raises(FileNotFoundError, match="walk.skeleton: there is no such file"):
+        extractor("walk.skeleton")
+
+
+def test_a_missing_joint_of_a_file_is_put_between_its_neighbours(tmp_path):
+    keypoints = poisoned(np.nan)
+    ((person, frame, joint, _),) = np.argwhere(np.isnan(keypoints))
+    np.save(tmp_path / "gap.npy", keypoints)
+    extractor = SkeletonFeatureExtractor()
+    values = extractor(tmp_path / "gap.npy")["keypoints"][0]
+    between = (keypoints[person, frame - 1, joint] + keypoints[person, frame + 1, joint]) / 2
+    np.testing.assert_allclose(values[person, frame, joint], between, rtol=1e-5)
+    np.testing.assert_array_equal(
+        extractor(read_skeletons(tmp_path / "gap.npy", layout="ntu25"))["keypoints"][0], values
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from skeleton_transformers.skeletons import (
 )
 
 
-NAMES = "ntu25 kinect20 msr20 openpose18 openpose25 coco17 halpe26 wholebody23 h36m17 mediapipe33 smpl22".split()
+NAMES = "ntu25 kinect20 msr20 openpose18 openpose25 coco17 halpe26 wholebody23 h36m17 h36m25 cmu28 mediapipe33 smpl22".split()
 
 # child, parent; the root is listed with itself. The first two lists count from 1, as they were published.
 BONES = {

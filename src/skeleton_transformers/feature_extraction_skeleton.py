@@ -6,7 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
@@ -14,6 +14,9 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 from .data import geometry
 from .skeletons import SkeletonLayout, get_layout, is_built_in_layout, list_layouts
 
+
+if TYPE_CHECKING:
+    from .data.recordings import SkeletonRecording
 
 _CHOICES = {
     "stream": ("joint", "motion", "bone"),
@@ -178,8 +181,9 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         Args:
             sequences: one sequence, or a list of sequences of any lengths and numbers of people. A sequence is an
                 array `(persons, frames, joints, channels)`, or `(frames, joints, channels)` for one person, of numpy,
-                torch or nested lists, or the path of a `.npy` file with such an array. Nested lists of depth 3 are one
-                sequence, of depth 4 or 5 a list of sequences. An array of five axes is a batch.
+                torch or nested lists; a recording of `read_skeletons`; or the path of any file that it reads. Nested
+                lists of depth 3 are one sequence, of depth 4 or 5 a list of sequences. An array of five axes is a
+                batch. Recordings and files bring their own mask and frame rate, and their joints are matched by name.
             frame_mask: bool `(persons, frames)`, True where that person is there; for a list of sequences, a list of
                 masks (or None where a sequence needs none). Without a mask a frame counts as present when any
                 coordinate of it is not 0.
@@ -238,6 +242,10 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         Raises:
             ValueError: if the sequence cannot be used.
         """
+        if isinstance(keypoints, str | os.PathLike) or hasattr(keypoints, "person_ids"):
+            keypoints, present, known_rate = self._from_recording(keypoints)
+            frame_mask = present if frame_mask is None else frame_mask
+            source_frame_rate = known_rate if source_frame_rate is None else source_frame_rate
         values, mask = self._check(keypoints, frame_mask, name)
         values, mask = self._select_persons(values, mask, name)
 
@@ -321,6 +329,17 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature({"keypoints": keypoints, "frame_mask": frame_mask}, tensor_type=return_tensors)
 
     # -- parts of normalize ------------------------------------------------------------------------------------------
+    def _from_recording(
+        self, source: str | os.PathLike | SkeletonRecording
+    ) -> tuple[np.ndarray, np.ndarray, float | None]:
+        """Keypoints, frame mask and frame rate (None: unknown) of a recording or a file."""
+        from .data.recordings import as_sequence, read_skeletons
+
+        if isinstance(source, str | os.PathLike):
+            source = read_skeletons(source, default_layout=self._layout, bodies="simple")
+        sequence = as_sequence(source, self._layout, self.num_channels, self.confidence_channel)
+        return *sequence, source.frame_rate
+
     def _check(self, keypoints: Any, frame_mask: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Own float32 keypoints `(M, T, V, C)` and bool mask `(M, T)` of a usable sequence."""
         values = _to_array(keypoints, name)
@@ -465,7 +484,7 @@ def _depth(value: Any) -> int:
 
 
 def _is_single_sequence(sequences: Any) -> bool:
-    if isinstance(sequences, str | os.PathLike):
+    if isinstance(sequences, str | os.PathLike) or hasattr(sequences, "person_ids"):
         return True
     if hasattr(sequences, "ndim"):
         return sequences.ndim != 5
@@ -476,19 +495,6 @@ def _is_single_sequence(sequences: Any) -> bool:
 
 def _to_array(sequence: Any, name: str) -> np.ndarray:
     """A float32 copy of one sequence."""
-    if isinstance(sequence, str | os.PathLike):
-        path = os.fspath(sequence)
-        if not path.endswith(".npy"):
-            raise ValueError(
-                f"{path}: the feature extractor reads .npy files only; read other formats with "
-                "skeleton_transformers.data.formats."
-            )
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: there is no such file.")
-        try:
-            sequence = np.load(path, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path}: is no .npy file of numbers ({error}).") from error
     try:
         return np.array(_as_numpy(sequence), dtype=np.float32)
     except (TypeError, ValueError) as error:

@@ -80,11 +80,23 @@ def write_pickle(path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("short.npy", lambda path: np.save(path, sequence(joints=17)), "short.npy: has 17 joints"),
-        ("flat.npy", lambda path: np.save(path, np.zeros(5)), "flat.npy: has 1 axes"),
-        ("nan.npy", lambda path: np.save(path, np.full((9, 20, 3), np.nan)), "are not finite"),
-        ("object.npy", write_pickle, "object.npy: is no .npy file of numbers"),
-        ("take.avi", lambda path: path.write_bytes(b""), "take.avi: the ending '.avi' is not known"),
+        (
+            "short.npy",
+            lambda path: np.save(path, sequence(joints=17)),
+            "short.npy: 17 joints without names, which are not the 20 of 'kinect20'",
+        ),
+        (
+            "flat.npy",
+            lambda path: np.save(path, np.zeros(5)),
+            "flat.npy: shape (5,), expected (frames, joints, 2 to 4)",
+        ),
+        (
+            "nan.npy",
+            lambda path: np.save(path, np.full((9, 20, 3), np.nan)),
+            "nan.npy: nobody is there in any of its 9 frames",
+        ),
+        ("object.npy", write_pickle, "object.npy: holds Python objects, which are never loaded"),
+        ("take.avi", lambda path: path.write_bytes(b"RIFF"), "take.avi: not of a known format (its ending is '.avi')"),
         ("bad.json", lambda path: path.write_text("{"), "bad.json: not JSON"),
         ("gone.npy", lambda path: None, "gone.npy: there is no such file"),
     ],

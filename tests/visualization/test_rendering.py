@@ -215,7 +215,8 @@ def test_command_draws_an_array(run, pair, tmp_path):
     with Image.open(tmp_path / "a.gif") as picture:
         assert picture.n_frames == 5 and picture.size == (120, 120)
     assert str(tmp_path / "a.gif") in result.output
-    result = run(tmp_path / "pair.npy", tmp_path / "a.png", "--poses", 3, "--view", "30,10", "--size", 100)
+    options = ["--layout", "ntu25", "--poses", 3, "--view", "30,10", "--size", 100]
+    result = run(tmp_path / "pair.npy", tmp_path / "a.png", *options)
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width == 3 * 72
@@ -250,4 +251,5 @@ def test_command_explains_mistakes(run, pair, tmp_path):
     assert result.exit_code == 1 and "--layout" in result.output
     np.save(tmp_path / "pair.npy", pair)
     assert "must end in .gif" in run(tmp_path / "pair.npy", tmp_path / "a.avi").output
-    assert "do not lie in" in run(tmp_path / "pair.npy", tmp_path / "a.gif", "--start", 90).output
+    options = ["--layout", "ntu25", "--start", 90]
+    assert "do not lie in" in run(tmp_path / "pair.npy", tmp_path / "a.gif", *options).output

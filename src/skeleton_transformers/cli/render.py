@@ -9,12 +9,10 @@ import typer
 
 
 def render(
-    source: Annotated[Path, typer.Argument(help="A prepared store (folder), a .npy file, or an NTU .skeleton file.")],
+    source: Annotated[Path, typer.Argument(help="A prepared store (folder) or a recording of any known format.")],
     output: Annotated[Path, typer.Argument(help="Picture to write: .gif (animation) or .png (strip of poses).")],
     index: Annotated[int, typer.Option(help="Which recording of a store.")] = 0,
-    layout: Annotated[
-        str | None, typer.Option(help="Joint layout of a .npy file; default: by its number of joints.")
-    ] = None,
+    layout: Annotated[str | None, typer.Option(help="Joint layout of a file that does not name its joints.")] = None,
     view: Annotated[
         str,
         typer.Option(
@@ -25,7 +23,7 @@ def render(
     start: Annotated[int, typer.Option(help="First frame to draw.")] = 0,
     stop: Annotated[int | None, typer.Option(help="Frame before which to stop; default: the last one.")] = None,
     frame_rate: Annotated[
-        float | None, typer.Option(help="Frames per second; default: that of the store, else 30.")
+        float | None, typer.Option(help="Frames per second; default: that of the store or the file, else 30.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of a frame, or height of a pose in a strip, in pixels.")
@@ -114,14 +112,13 @@ def parse_view(view: str) -> str | tuple[float, float]:
 
 
 def load_recording(source: Path, index: int = 0, layout: str | None = None) -> dict[str, Any]:
-    """Keypoints, mask (None: by non-zero frames), layout, frame rate and a title of what `source` holds."""
+    """Keypoints (NaN where a joint is missing), mask, layout, frame rate and title of a recording in a store or a file."""
     import numpy as np
 
-    from ..skeletons import get_layout, list_layouts
+    from ..data.recordings import read_skeletons
+    from ..data.storage import SkeletonStore
 
-    if source.is_dir():
-        from ..data.storage import SkeletonStore
-
+    if (source / "store.json").is_file():
         store = SkeletonStore.open(source)
         if not -len(store) <= index < len(store):
             raise IndexError(f"{source}: no recording {index}, the store holds {len(store)}")
@@ -135,28 +132,14 @@ def load_recording(source: Path, index: int = 0, layout: str | None = None) -> d
             "frame_rate": store.frame_rate,
             "title": title,
         }
-    if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such file or store")
-    found: dict[str, Any] = {"frame_mask": None, "frame_rate": 30.0, "title": source.stem}
-    if source.suffix.lower() == ".npy":
-        keypoints = np.load(source, allow_pickle=False)
-        keypoints = keypoints[None] if keypoints.ndim == 3 else keypoints
-        if keypoints.ndim != 4:
-            raise ValueError(f"{source}: shape {keypoints.shape}, expected (persons, frames, joints, channels)")
-        if layout is None:
-            fitting = [name for name in list_layouts() if get_layout(name).num_joints == keypoints.shape[2]]
-            if len(fitting) != 1:
-                choice = f"one of {fitting}" if fitting else f"none of the known ones fits {list_layouts()}"
-                raise ValueError(f"{source}: {keypoints.shape[2]} joints; name the layout with --layout ({choice})")
-            layout = fitting[0]
-        return {**found, "keypoints": keypoints, "layout": get_layout(layout)}
-    if source.suffix.lower() == ".skeleton":
-        from ..data.body_selection import select_bodies
-        from ..data.formats import read_ntu_skeleton
-
-        keypoints, mask = select_bodies(read_ntu_skeleton(source), "simple")
-        return {**found, "keypoints": keypoints, "frame_mask": mask, "layout": get_layout("ntu25")}
-    raise ValueError(f"{source}: give a prepared store (folder), a .npy file or an NTU .skeleton file")
+    recording = read_skeletons(source, layout=layout)
+    return {
+        "keypoints": np.where(recording.present_joints[..., None], recording.keypoints, np.nan),
+        "frame_mask": recording.frame_mask,
+        "layout": recording.layout,
+        "frame_rate": recording.frame_rate or 30.0,
+        "title": source.stem,
+    }
 
 
 __all__ = ["load_recording", "parse_view", "render", "render_file"]

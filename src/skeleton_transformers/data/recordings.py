@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..skeletons import SkeletonLayout, get_layout
+from ..skeletons import SkeletonLayout, convert_layout, get_layout
+from .cleaning import fill_gaps
 from .formats import (
     alphapose,
     arrays,
@@ -110,6 +111,7 @@ def read_skeletons(
     item: str | None = None,
     landmarks: str = "world",
     bodies: str = "all",
+    default_layout: str | Mapping[str, Any] | SkeletonLayout | None = None,
 ) -> SkeletonRecording:
     """Read a recording.
 
@@ -118,8 +120,8 @@ def read_skeletons(
     Args:
         path: the file; for OpenPose, the folder with one file per frame.
         format: one of `list_formats()`; found by content and name if left out.
-        layout: joints of a file that does not name them (arrays, text rows, numbered columns). A file that does keeps its own: use
-            `convert_layout` on the result.
+        layout: joints of a file that does not name them (arrays, text rows, numbered columns, lists of keypoints). A file that does
+            keeps its own: see `as_sequence`.
         image_size: width and height of the image in pixels, to turn pixels into fractions of the image.
         min_confidence: a joint whose confidence is lower counts as missing. It stays in `confidence`.
         units: unit of a file that does not tell it (BVH, arrays, tables): "metre", "centimetre", "millimetre", "inch", "foot", "pixel" or
@@ -128,6 +130,7 @@ def read_skeletons(
         item: which array or recording of a file with several (`.npz`, `.mat`, PYSKL annotations, videos in a folder of OpenPose).
         landmarks: "world" (metres) or "image", where a file of MediaPipe has both.
         bodies: people of NTU RGB+D files: "all" by their ids, or the published choices "simple", "energy" and "denoise".
+        default_layout: as `layout`, but only for files of which not even the format tells the joints.
 
     Returns:
         The recording, its people in the order of the file or of their appearance.
@@ -146,7 +149,14 @@ def read_skeletons(
         raise ValueError(f"min_confidence must be between 0 and 1, got {min_confidence!r}")
     if landmarks not in _LANDMARKS:
         raise ValueError(f"landmarks must be one of {', '.join(_LANDMARKS)}; got {landmarks!r}")
-    options = ReadOptions(None if layout is None else get_layout(layout), image_size, item, landmarks, bodies)
+    options = ReadOptions(
+        layout=None if layout is None else get_layout(layout),
+        default_layout=None if default_layout is None else get_layout(default_layout),
+        image_size=image_size,
+        item=item,
+        landmarks=landmarks,
+        bodies=bodies,
+    )
     file = RecordingFile(path)
     kind = _detect(file) if format is None else get_format(format)
     recording = replace(kind.read(file, options), format=kind.name)
@@ -160,6 +170,99 @@ def read_skeletons(
     return recording
 
 
+def as_sequence(
+    recording: SkeletonRecording,
+    layout: str | Mapping[str, Any] | SkeletonLayout,
+    num_channels: int,
+    confidence_channel: bool = False,
+    units: str = "",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays of a recording as a model or a store takes them: in its layout, with its channels, every joint in its place.
+
+    A joint that is missing in some frames is put where it was and will be: on the line between the frames where it is known, before
+    the first and after the last one where it is there. With a confidence channel it is 0 with confidence 0 instead.
+
+    Args:
+        recording: the recording.
+        layout: wanted layout; joints are matched by their names.
+        num_channels: channels of the result: the coordinates, and the confidence if there is one more.
+        confidence_channel: the last channel must be a confidence.
+        units: unit of the model or store; "" for any but pixels.
+
+    Returns:
+        keypoints float32 `(persons, frames, joints, num_channels)` and frame_mask bool `(persons, frames)`.
+
+    Raises:
+        RecordingError: if joints, channels or units do not fit, or a joint of everybody is never there.
+    """
+    wanted = get_layout(layout)
+    name = recording.source or "the recording"
+    coordinates = recording.keypoints.shape[-1]
+    if recording.units and recording.units != units and (units or recording.units == "pixel"):
+        remedy = (
+            "pass the width and height of the image (image_size=..., --image-size 1920 1080)"
+            if recording.units == "pixel"
+            else "convert it first"
+        )
+        raise RecordingError(
+            f"{name}: its coordinates are in {recording.units}, wanted is {units or 'image fraction'}; {remedy}"
+        )
+    keypoints, found = recording.keypoints, np.ones(wanted.num_joints, dtype=bool)
+    known, confidence = recording.present_joints, recording.confidence
+    if recording.layout.joints != wanted.joints:
+        keypoints, found = convert_layout(keypoints, recording.layout, wanted)
+        known = convert_layout(known[..., None], recording.layout, wanted)[0][..., 0]
+        if confidence is not None:
+            confidence = convert_layout(confidence[..., None], recording.layout, wanted)[0][..., 0]
+    if not found.all():
+        missing = [joint for joint, is_there in zip(wanted.joints, found) if not is_there]
+        raise RecordingError(
+            f"{name}: layout {recording.layout.name!r} lacks {len(missing)} of the {wanted.num_joints} joints of {wanted.name!r} "
+            f"({', '.join(missing)}); use a model or a layout that does without them"
+        )
+    with_confidence = num_channels == coordinates + 1 and confidence is not None
+    array_of_three = confidence_channel and num_channels == coordinates and not recording.units
+    if not (with_confidence or array_of_three or (num_channels == coordinates and not confidence_channel)):
+        channels = f"{coordinates} coordinates" + (" and a confidence" if recording.confidence is not None else "")
+        raise RecordingError(
+            f"{name}: has {channels} per joint, wanted are {num_channels} channels"
+            + (", the last one a confidence" if confidence_channel else "")
+        )
+    if with_confidence:
+        assert confidence is not None
+        return np.concatenate([keypoints, confidence[..., None]], axis=-1), recording.frame_mask
+    return _complete(keypoints, known, recording.frame_mask, wanted, name)
+
+
+def _complete(
+    keypoints: np.ndarray, known: np.ndarray, frame_mask: np.ndarray, layout: SkeletonLayout, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Missing joints of present people filled in; people of whom a joint is never seen are left out."""
+    if np.array_equal(known.all(axis=-1), frame_mask):
+        return keypoints, frame_mask
+    always_missing: np.ndarray = np.asarray(~known.any(axis=1))  # (persons, joints)
+    usable: np.ndarray = np.asarray(~always_missing.any(axis=1))
+    if not usable.any():
+        gone = always_missing[always_missing.sum(axis=1).argmin()]  # of the person who lacks least
+        joints = [joint for joint, is_gone in zip(layout.joints, gone) if is_gone]
+        raise RecordingError(
+            f"{name}: {', '.join(joints)} cannot be seen in any frame; use a layout without them (--layout), or a model with a "
+            "confidence channel"
+        )
+    if not usable.all():
+        logger.warning("%s: %d people of whom joints are never seen are left out", name, int((~usable).sum()))
+    keypoints, known, frame_mask = keypoints[usable], known[usable], frame_mask[usable]
+    frames = known.shape[1]
+    filled, there = fill_gaps(keypoints, known, frames)
+    first, last = known.argmax(axis=1), frames - 1 - known[:, ::-1].argmax(axis=1)  # (persons, joints)
+    time = np.arange(frames)[None, :, None]
+    nearest = np.clip(time, first[:, None], last[:, None])  # (persons, frames, joints)
+    held = np.take_along_axis(keypoints, nearest[..., None], axis=1)
+    filled = np.where(there[..., None], filled, held)
+    filled[~frame_mask] = 0
+    return filled, frame_mask
+
+
 def _detect(file: RecordingFile) -> FileFormat:
     for kind in _FORMATS.values():
         if kind.detect(file):
@@ -171,14 +274,13 @@ def _detect(file: RecordingFile) -> FileFormat:
         )
     if not file.head:
         raise file.error("the file is empty")
-    hint = ""
-    if file.is_json:
-        content = file.json
-        what = f"an object with {', '.join(map(repr, list(content)[:6]))}" if isinstance(content, dict) else "a list"
-        hint = f" (JSON, {what})"
+    content = file.json
+    found = f"its ending is {file.suffix!r}"
+    if content is not None:
+        keys = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else ""
+        found = f"it is JSON, {f'an object with {keys}' if keys else 'a list'}"
     raise file.error(
-        f"no known recording{hint}; the ending {file.suffix!r} is not known either: {', '.join(_FORMATS)} are, see docs/recordings.md, "
-        "or name the format"
+        f"not of a known format ({found}); name it with format=... if it is one of {', '.join(_FORMATS)}, and see docs/recordings.md"
     )
 
 
@@ -212,4 +314,12 @@ def _drop_doubtful_joints(recording: SkeletonRecording, min_confidence: float) -
     recording.joint_mask, recording.frame_mask = there, np.asarray(there.any(axis=-1))
 
 
-__all__ = ["FileFormat", "RecordingError", "SkeletonRecording", "get_format", "list_formats", "read_skeletons"]
+__all__ = [
+    "FileFormat",
+    "RecordingError",
+    "SkeletonRecording",
+    "as_sequence",
+    "get_format",
+    "list_formats",
+    "read_skeletons",
+]

@@ -2,7 +2,7 @@
 
 A recording is an array `(frames, joints, channels)` or `(persons, frames, joints, channels)`; channels are x, y or x, y, z (a fourth is a
 confidence). NaN is a missing value; a frame whose coordinates are all 0 is a frame without that person. In MATLAB files of one person the
-axes may be in any order, if only one order fits the layout.
+axes may be in any order, if only one order fits the layout; the files of UTD-MHAD (`d_skel`) are known.
 
 In `.npz` and `.mat` the recording is the array called `keypoints` (or the only one that can be meant, or the one that `item` names). Further
 arrays with a meaning: `frame_mask`, `confidence` (or `scores`), `frame_rate` (or `fps`), `joints` (names), `layout` (a name), `units`.
@@ -21,6 +21,7 @@ import numpy as np
 from ...skeletons import SkeletonLayout, get_layout, list_layouts
 from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, foreign_parser, make_recording
 from .joint_names import canonical_joint_names, layout_of_joints
+from .utd_mhad_mat import read_utd_mhad_mat
 
 
 _KEYPOINTS = (
@@ -32,7 +33,6 @@ _KEYPOINTS = (
     "positions",
     "poses",
     "pose",
-    "d_skel",
     "data",
     "arr_0",
 )
@@ -108,9 +108,11 @@ def read_mat(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
 
     with foreign_parser(file, "MATLAB file"):
         content = loadmat(io.BytesIO(file.data), simplify_cells=True)
-    return _recording(
-        file, _flatten({k: v for k, v in content.items() if not k.startswith("__")}), options, any_order=True
-    )
+    arrays = _flatten({name: value for name, value in content.items() if not name.startswith("__")})
+    if "d_skel" in arrays and options.item is None:
+        keypoints, mask = read_utd_mhad_mat(file.path)
+        return make_recording(file, keypoints, get_layout("kinect20"), frame_mask=mask, frame_rate=30.0, units="metre")
+    return _recording(file, arrays, options, any_order=True)
 
 
 def _flatten(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -163,7 +165,7 @@ def _recording(
         raise file.error(f"values of type {array.dtype}, expected numbers", place)
     layout, order = _named_layout(file, arrays, options)
     if any_order and array.ndim == 3:
-        array = _in_order(file, array, layout, place)
+        array = _in_order(file, array, layout or options.default_layout, place)
     if array.ndim == 3:
         array = array[None]  # (T, V, C) -> (1, T, V, C)
     if array.ndim != 4 or array.shape[3] not in (2, 3, 4) or 0 in array.shape:

@@ -78,6 +78,7 @@ class ReadOptions:
 
     Attributes:
         layout: joints of a file that does not name them.
+        default_layout: the same, used only if neither the file nor its format tells them.
         image_size: width and height of the image in pixels.
         item: which array or recording of a file that holds several.
         landmarks: "world" or "image", where a file of MediaPipe holds both.
@@ -85,6 +86,7 @@ class ReadOptions:
     """
 
     layout: SkeletonLayout | None = None
+    default_layout: SkeletonLayout | None = None
     image_size: tuple[float, float] | None = None
     item: str | None = None
     landmarks: str = "world"
@@ -247,7 +249,12 @@ class RecordingFile:
         return np.array([int(number) - distinct[0] for number in numbers], dtype=np.int64), span
 
     def layout_by_count(self, joints: int, options: ReadOptions, *candidates: str) -> SkeletonLayout:
-        """The layout of joints that have no names: the user's, or the only candidate (or known layout) with so many joints.
+        """The layout of joints without names: the user's, or the only candidate of the format with so many.
+
+        Args:
+            joints: how many there are.
+            options: what the user said.
+            *candidates: layouts that the format is known to have; none where it may be any.
 
         Raises:
             RecordingError: if none or several fit.
@@ -258,16 +265,24 @@ class RecordingFile:
                     f"{joints} joints, but layout {options.layout.name!r} has {options.layout.num_joints}; name the layout of the file"
                 )
             return options.layout
+        default = options.default_layout
+        if not candidates and default is not None and default.num_joints == joints:
+            return default
         names = candidates or tuple(list_layouts())
         fitting = [name for name in names if get_layout(name).num_joints == joints]
         if len(fitting) == 1:
             return get_layout(fitting[0])
         known = (
-            f"{', '.join(fitting)} have so many"
+            f"{' and '.join(fitting)} have so many"
             if fitting
-            else f"known here are {', '.join(f'{name} ({get_layout(name).num_joints})' for name in names)}"
+            else "known here are " + ", ".join(f"{name} ({get_layout(name).num_joints})" for name in names)
         )
-        raise self.error(f"{joints} joints without names; say which layout they have (layout=..., --layout): {known}")
+        mismatch = (
+            f", which are not the {default.num_joints} of {default.name!r}" if default and not candidates else ""
+        )
+        raise self.error(
+            f"{joints} joints without names{mismatch}; say which layout they have (layout=..., --layout): {known}"
+        )
 
     def body_layout(self, count: int, options: ReadOptions, *candidates: str) -> tuple[SkeletonLayout, int]:
         """The layout of the body among the keypoints of an estimator that may mark face and hands behind it.

@@ -93,18 +93,17 @@ def first_row(file: RecordingFile) -> list[float]:
 
 def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
     columns = len(first_row(file))
-    if options.layout is None:
+    layout = options.layout or options.default_layout
+    if layout is None:
         raise file.error(
             f"rows of {columns} numbers without names; say which joints follow each other (layout=..., --layout)"
         )
-    values = read_joint_rows(file.path, options.layout.num_joints, columns)[
-        None
-    ]  # (T, V, columns) -> (1, T, V, columns)
+    values = read_joint_rows(file.path, layout.num_joints, columns)[None]  # (T, V, columns) -> (1, T, V, columns)
     keypoints = values[..., :3]
     return make_recording(
         file,
         keypoints,
-        options.layout,
+        layout,
         frame_mask=np.asarray(keypoints.any(axis=(2, 3))),
         confidence=values[..., 3] if columns == 4 else None,
     )
