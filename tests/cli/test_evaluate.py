@@ -53,6 +53,23 @@ def test_numbers_equal_those_of_a_plain_computation(evaluated, recognition_model
         assert name in stdout
 
 
+def test_coordinates_are_judged_without_a_network(model_commands, recognition_model, labelled_store, tmp_path):
+    words = ["evaluate", str(recognition_model), "--store", str(labelled_store), "--protocol", "knn", "--coordinates"]
+    result = CliRunner().invoke(model_commands, [*words, "--output", str(tmp_path / "knn.json")])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "knn.json").read_text())["results"]["knn"]
+    store = SkeletonStore.open(labelled_store)
+
+    def places(part):  # where the first joint ends, from where it began: all that the four actions differ in
+        return np.stack([store[index].keypoints[0, -1, 0] - store[index].keypoints[0, 0, 0] for index in part])
+
+    gallery, queries = parts(store)
+    nearest = np.linalg.norm(places(queries)[:, None] - places(gallery), axis=2).argmin(axis=1)
+    right = store.labels[gallery][nearest] == store.labels[queries]
+    assert found["top1_accuracy"] == right.mean() == 1.0
+    assert (found["features"], found["metric"]) == ("raw coordinates", "euclidean")
+
+
 def test_features_do_not_depend_on_the_batch(recognition_model, labelled_store):
     store = SkeletonStore.open(labelled_store)
     dataset = SkeletonDataset(store, None, SkeletonFeatureExtractor.from_pretrained(recognition_model))

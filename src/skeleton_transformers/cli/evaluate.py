@@ -25,6 +25,9 @@ def evaluate(
         str | None, typer.Option(help="Gallery and probe training part; default train, train-validation when tuning.")
     ] = None,
     label_fraction: Annotated[float, typer.Option(help="Share of the training labels that knn and linear see.")] = 1.0,
+    coordinates: Annotated[
+        bool, typer.Option("--coordinates", help="knn and linear on the model's input instead: the baseline to beat.")
+    ] = False,
     k: Annotated[int, typer.Option(help="Neighbours that vote in knn.")] = 1,
     optimizer: Annotated[str, typer.Option(help="lbfgs (frozen protocol) or adamw (published recipe).")] = "lbfgs",
     seed: Annotated[int, typer.Option(help="Seed of the label subset and of adamw.")] = 0,
@@ -52,6 +55,7 @@ def evaluate(
             eval_part,
             train_part,
             label_fraction,
+            coordinates,
             k,
             optimizer,
             seed,
@@ -77,6 +81,7 @@ def _evaluate(
     eval_part: str,
     train_part: str | None,
     label_fraction: float,
+    coordinates: bool,
     k: int,
     optimizer: str,
     seed: int,
@@ -104,7 +109,7 @@ def _evaluate(
     results = {}
     if {"knn", "linear"} & set(protocols):
         features = protocol_features(
-            AutoModel.from_pretrained(name),
+            None if coordinates else AutoModel.from_pretrained(name),
             extractor,
             store,
             split,
@@ -114,7 +119,7 @@ def _evaluate(
             **shared,
         )
         if "knn" in protocols:
-            results["knn"] = evaluate_knn(features, k=k)
+            results["knn"] = evaluate_knn(features, k=k, metric="euclidean" if coordinates else "cosine")
         if "linear" in protocols:
             results["linear"] = evaluate_linear(features, optimizer=optimizer, seed=seed)
     if "accuracy" in protocols:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..data.datasets import SkeletonCollator
+from ..data.geometry import resize_frames
 
 
 class _CollatorWithPositions:
@@ -143,14 +144,9 @@ def extract_raw_features(dataset: Dataset, num_frames: int = 32) -> tuple[np.nda
         keypoints = np.asarray(item["keypoints"], dtype=np.float32)  # (M, T, V, C)
         mask = np.asarray(item["frame_mask"])
         row = np.zeros((keypoints.shape[0], num_frames, *keypoints.shape[2:]), dtype=np.float32)
-        for person in range(len(keypoints)):
-            frames = keypoints[person][mask[person]]  # (present frames, V, C)
-            if len(frames):
-                at = np.linspace(0, len(frames) - 1, num_frames)
-                low = np.floor(at).astype(np.int64)
-                high = np.minimum(low + 1, len(frames) - 1)
-                part = (at - low).astype(np.float32)[:, None, None]
-                row[person] = frames[low] * (1 - part) + frames[high] * part
+        for person in np.flatnonzero(mask.any(axis=1)):
+            frames = keypoints[[person]][:, mask[person]]  # (1, present frames, V, C)
+            row[person] = resize_frames(frames, np.ones(frames.shape[:2], dtype=bool), num_frames)[0][0]
         rows.append(row.reshape(-1))
         labels.append(int(item.get("labels", -1)))
     width = max(len(row) for row in rows)
