@@ -128,7 +128,7 @@ def test_lengths_count_after_the_extractor_has_changed_them(store):
     assert names(cut) == ["alone", "pair", "pair (person 2)", "ghost", "leaves", "leaves (person 2)"]
     for dataset in (halved, cut):
         for i in range(len(dataset)):
-            assert dataset[i]["frame_mask"].shape[1] >= dataset.min_frames
+            assert dataset[i]["frame_mask"].shape[1] >= dataset.pipeline.min_frames
 
 
 def test_nothing_left_is_an_error(store):

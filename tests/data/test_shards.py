@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skeleton_transformers.data import shards as shards_module
+from skeleton_transformers.data.corpora import split_indices
 from skeleton_transformers.data.shards import SkeletonShards, sample_schema, shards_to_store, write_shards
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
 
@@ -86,9 +87,12 @@ def test_a_store_comes_back_byte_by_byte(tmp_path, count, seed, splits, labels, 
 def test_the_files_do_not_depend_on_processes(store, tmp_path):
     one, two = write(store, tmp_path / "one"), write(store, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") and len(one.shards) > 3
-    assert one.splits == two.splits == ["unassigned", "train", "test"]
+    assert one.parts == two.parts == ["unassigned", "train", "test"]
     assert one.counts == {"samples": 150, "frames": int(store.num_frames.sum()), "max_persons": 3}
     assert (one.layout, one.frame_rate, one.label_names) == (store.layout, store.frame_rate, store.label_names)
+    for column in ("labels", "subjects", "cameras", "setups", "splits"):
+        np.testing.assert_array_equal(getattr(one, column), getattr(store, column))
+    assert split_indices(one, "split", "test").tolist() == list(range(1, 150, 3))
     assert repr(one).endswith(f"corpus='folder', layout='kinect20', samples=150, files={len(one.shards)})")
     assert [sample.name for sample in pickle.loads(pickle.dumps(one))] == store.names.tolist()
 

@@ -78,7 +78,7 @@ def test_other_corpora_are_extra_training_data(tmp_path):
         make_recipe(protocol="xsub"), stores, SkeletonFeatureExtractor(), config
     )
     assert len(train_set) == len(train[0]) + 7 and len(validation_set) == len(validation[0])
-    assert train_set.augmentation is not None and validation_set.augmentation is None
+    assert train_set.pipeline.augmentation is not None and validation_set.pipeline.augmentation is None
 
 
 def test_sequences_are_long_enough_for_the_clips_of_the_model(tmp_path):

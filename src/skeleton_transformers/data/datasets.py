@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from .geometry import resize_frames
-from .storage import SkeletonStore
+from .storage import SkeletonSample, SkeletonStore
 
 
 if TYPE_CHECKING:
@@ -139,18 +139,16 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
         return max(0, self.num_steps - self.first_step) * self.accumulation
 
 
-class SkeletonDataset(Dataset):
-    """Sequences of one or several stores, ready for a model.
+class SequencePipeline:
+    """Makes items for a model out of one recording.
 
-    An item is read, normalised by the feature extractor, stretched if it is too short, augmented, and turned into the
+    A recording is normalised by the feature extractor, stretched if it is too short, augmented, and turned into the
     extractor's stream. Frames after the last one in which anybody is present are dropped: they are padding.
 
     Args:
-        store: store, or several stores of the same joint layout.
-        indices: samples to use, int `(n,)`, or one such array per store; `None` takes all.
         feature_extractor: normalisation and stream.
         augmentation: called as `augmentation(keypoints, frame_mask, rng)`; `None` for evaluation.
-        seed: seed of the augmentation; an item draws from `default_rng([seed, epoch, index])`.
+        seed: seed of the augmentation; an item draws from `default_rng([seed, epoch, index])` of its key.
         single_person: make every person that is present in a sample an item of its own (pre-training); otherwise an
             item holds all persons that the extractor keeps.
         min_frames: shortest sequence to accept, counted up to the last frame in which the item's person is present
@@ -159,6 +157,86 @@ class SkeletonDataset(Dataset):
             interpolation, a departure for corpora of very short recordings.
         min_augmented_frames: an augmented sequence shorter than this is used without augmentation. Cropping can leave
             that little only where a person is missing at the start or the end of what remains.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: SkeletonFeatureExtractor,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        single_person: bool = False,
+        min_frames: int = 1,
+        short_sequences: Literal["drop", "stretch"] = "drop",
+        min_augmented_frames: int = 1,
+    ):
+        if short_sequences not in ("drop", "stretch"):
+            raise ValueError(f"short_sequences must be 'drop' or 'stretch', got {short_sequences!r}")
+        self.feature_extractor = feature_extractor
+        self.augmentation = augmentation
+        self.seed = seed
+        self.single_person = single_person
+        self.min_frames = min_frames
+        self.short_sequences = short_sequences
+        self.min_augmented_frames = min_augmented_frames
+
+    def slots(self, sample: SkeletonSample, frame_rate: float) -> tuple[list[int], int]:
+        """The items of a recording that are long enough, as positions among the persons present (0 if not
+        `single_person`), and how many are not."""
+        shortest = 1 if self.short_sequences == "stretch" else self.min_frames
+        lengths = self._lengths(sample, frame_rate)
+        kept = [slot for slot, length in enumerate(lengths) if length >= shortest]
+        return kept, len(lengths) - len(kept)
+
+    def item(self, sample: SkeletonSample, frame_rate: float, slot: int, key: SampleKey) -> dict[str, Any]:
+        """One item.
+
+        Returns:
+            `keypoints` float32 `(M, T, V, C)`, `frame_mask` bool `(M, T)`, `labels` int and `key` SampleKey.
+        """
+        keypoints, frame_mask = self.feature_extractor.normalize(
+            sample.keypoints, sample.frame_mask, source_frame_rate=frame_rate, name=sample.name
+        )
+        if self.single_person:
+            person = np.flatnonzero(frame_mask.any(axis=1))[slot]
+            keypoints, frame_mask = keypoints[person : person + 1], frame_mask[person : person + 1]
+        keypoints, frame_mask = _trim(keypoints, frame_mask)
+        if frame_mask.shape[1] < self.min_frames:
+            keypoints, frame_mask = resize_frames(keypoints, frame_mask, self.min_frames)
+        if self.augmentation is not None:
+            rng = np.random.default_rng([self.seed, key.epoch, key.index])
+            augmented = _trim(*self.augmentation(keypoints, frame_mask, rng))
+            if augmented[1].shape[1] >= self.min_augmented_frames:
+                keypoints, frame_mask = augmented
+        keypoints = self.feature_extractor.apply_stream(keypoints, frame_mask)
+        return {"keypoints": keypoints, "frame_mask": frame_mask, "labels": sample.label, "key": key}
+
+    def _lengths(self, sample: SkeletonSample, frame_rate: float) -> list[int]:
+        """Frames of every item that a sample gives, once the extractor has chosen persons and frames."""
+        extractor, mask = self.feature_extractor, sample.frame_mask
+        time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames)
+        if extractor.person_selection in ("first", "all") and time_changes == (None, None, None):
+            if extractor.person_selection == "first":
+                mask = mask[: extractor.max_persons]
+        else:
+            try:
+                mask = extractor.normalize(sample.keypoints, mask, frame_rate, name=sample.name)[1]
+            except ValueError as error:
+                logger.warning("left out: %s", error)
+                return [0]
+        if not self.single_person:
+            mask = mask.max(axis=0, keepdims=True)
+        # (persons,) last present frame + 1, 0 for a person who is never there
+        lengths = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)
+        return lengths[lengths > 0].tolist() or [0]
+
+
+class SkeletonDataset(Dataset):
+    """Sequences of one or several stores, ready for a model.
+
+    Args:
+        store: store, or several stores of the same joint layout.
+        indices: samples to use, int `(n,)`, or one such array per store; `None` takes all.
+        feature_extractor, augmentation, **options: see [`SequencePipeline`].
 
     Raises:
         ValueError: the stores have different layouts, or no sequence is left.
@@ -170,14 +248,9 @@ class SkeletonDataset(Dataset):
         indices: Any | None,
         feature_extractor: SkeletonFeatureExtractor,
         augmentation: Augmentation | None = None,
-        seed: int = 0,
-        single_person: bool = False,
-        min_frames: int = 1,
-        short_sequences: Literal["drop", "stretch"] = "drop",
-        min_augmented_frames: int = 1,
+        **options: Any,
     ):
-        if short_sequences not in ("drop", "stretch"):
-            raise ValueError(f"short_sequences must be 'drop' or 'stretch', got {short_sequences!r}")
+        self.pipeline = SequencePipeline(feature_extractor, augmentation, **options)
         single_store = isinstance(store, SkeletonStore)
         self.stores: list[SkeletonStore] = [store] if isinstance(store, SkeletonStore) else list(store)
         if indices is None:
@@ -192,20 +265,14 @@ class SkeletonDataset(Dataset):
                     f"{other.path} has layout {other.layout.name!r}, {self.stores[0].path} has "
                     f"{self.stores[0].layout.name!r}; convert one of them"
                 )
-        self.feature_extractor = feature_extractor
-        self.augmentation = augmentation
-        self.seed = seed
-        self.single_person = single_person
-        self.min_frames = min_frames
-        self.min_augmented_frames = min_augmented_frames
         rows: list[tuple[int, int, int]] = []
         dropped = 0
         for number, (one, part) in enumerate(zip(self.stores, parts, strict=True)):
             for index in range(len(one)) if part is None else np.asarray(part, dtype=np.int64).tolist():
-                lengths = self._item_lengths(one, index)
-                keep = [length >= (1 if short_sequences == "stretch" else min_frames) for length in lengths]
-                dropped += len(keep) - sum(keep)
-                rows += [(number, index, slot) for slot, kept in enumerate(keep) if kept]
+                slots, too_short = self.pipeline.slots(one[index], one.frame_rate)
+                dropped += too_short
+                rows += [(number, index, slot) for slot in slots]
+        min_frames = self.pipeline.min_frames
         if not rows:
             raise ValueError(
                 f"no sequence of {', '.join(str(one.path) for one in self.stores)} is left: {dropped} are shorter than "
@@ -229,54 +296,14 @@ class SkeletonDataset(Dataset):
         """Name of an item's recording, for messages."""
         number, sample, slot = self.items[index].tolist()
         name = str(self.stores[number].names[sample])
-        return f"{name} (person {slot + 1})" if self.single_person and slot else name
+        return f"{name} (person {slot + 1})" if self.pipeline.single_person and slot else name
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, Any]:
-        """One item.
-
-        Returns:
-            `keypoints` float32 `(M, T, V, C)`, `frame_mask` bool `(M, T)`, `labels` int and `key` SampleKey.
-        """
+        """One item, see [`SequencePipeline.item`]."""
         key = key if isinstance(key, SampleKey) else SampleKey(int(key), 0)
         number, index, slot = self.items[key.index].tolist()
         store = self.stores[number]
-        sample = store[index]
-        keypoints, frame_mask = self.feature_extractor.normalize(
-            sample.keypoints, sample.frame_mask, source_frame_rate=store.frame_rate, name=sample.name
-        )
-        if self.single_person:
-            person = np.flatnonzero(frame_mask.any(axis=1))[slot]
-            keypoints, frame_mask = keypoints[person : person + 1], frame_mask[person : person + 1]
-        keypoints, frame_mask = _trim(keypoints, frame_mask)
-        if frame_mask.shape[1] < self.min_frames:
-            keypoints, frame_mask = resize_frames(keypoints, frame_mask, self.min_frames)
-        if self.augmentation is not None:
-            rng = np.random.default_rng([self.seed, key.epoch, key.index])
-            augmented = _trim(*self.augmentation(keypoints, frame_mask, rng))
-            if augmented[1].shape[1] >= self.min_augmented_frames:
-                keypoints, frame_mask = augmented
-        keypoints = self.feature_extractor.apply_stream(keypoints, frame_mask)
-        return {"keypoints": keypoints, "frame_mask": frame_mask, "labels": sample.label, "key": key}
-
-    def _item_lengths(self, store: SkeletonStore, index: int) -> list[int]:
-        """Frames of every item that a sample gives, once the extractor has chosen persons and frames."""
-        extractor, sample = self.feature_extractor, store[index]
-        mask = sample.frame_mask
-        time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames)
-        if extractor.person_selection in ("first", "all") and time_changes == (None, None, None):
-            if extractor.person_selection == "first":
-                mask = mask[: extractor.max_persons]
-        else:
-            try:
-                mask = extractor.normalize(sample.keypoints, mask, store.frame_rate, name=sample.name)[1]
-            except ValueError as error:
-                logger.warning("left out: %s", error)
-                return [0]
-        if not self.single_person:
-            mask = mask.max(axis=0, keepdims=True)
-        # (persons,) last present frame + 1, 0 for a person who is never there
-        lengths = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)
-        return lengths[lengths > 0].tolist() or [0]
+        return self.pipeline.item(store[index], store.frame_rate, slot, key)
 
 
 class SkeletonCollator:
@@ -331,6 +358,7 @@ def _trim(keypoints: np.ndarray, frame_mask: np.ndarray) -> tuple[np.ndarray, np
 __all__ = [
     "EpochSampler",
     "SampleKey",
+    "SequencePipeline",
     "SkeletonCollator",
     "SkeletonDataset",
     "TrainingBatchSampler",

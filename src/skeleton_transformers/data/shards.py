@@ -15,6 +15,7 @@ the recordings made such parts; the protocols of a corpus (`split_indices`) need
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import heapq
@@ -347,12 +348,16 @@ class SkeletonShards:
         layout, frame_rate, units, label_names, corpus, num_channels, details: see [`SkeletonStore`].
         store_checksum: checksum of the store that the shards were made of.
         counts: numbers of `samples` and `frames`, and `max_persons`, the most persons in a sample.
+        labels, subjects, cameras, setups, splits: columns in the order of the store, as those of [`SkeletonStore`]; they are read when
+            they are first asked for.
         shards: `file`, `split`, samples of every row group (`groups`), `bytes` and `sha256` of every file.
 
     Raises:
         FileNotFoundError: if there are no shards.
         ValueError: if their description cannot be read.
     """
+
+    _last: tuple[int, Any] | None = None
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
@@ -393,12 +398,50 @@ class SkeletonShards:
         )
 
     def __getstate__(self) -> dict:
+        # an open file must not be shared with another process
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
     @property
-    def splits(self) -> list[str]:
-        """Names of the parts."""
+    def parts(self) -> list[str]:
+        """Names of the parts that the files are named after."""
         return list(dict.fromkeys(entry["split"] for entry in self.shards))
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self._columns["label"]
+
+    @property
+    def subjects(self) -> np.ndarray:
+        return self._columns["subject"]
+
+    @property
+    def cameras(self) -> np.ndarray:
+        return self._columns["camera"]
+
+    @property
+    def setups(self) -> np.ndarray:
+        return self._columns["setup"]
+
+    @property
+    def splits(self) -> np.ndarray:
+        return self._columns["split"]
+
+    @cached_property
+    def file_order(self) -> np.ndarray:
+        """int64 `(samples,)`: place in the store of every row, file after file."""
+        return np.concatenate([self._read_columns(shard, ["index"])["index"] for shard in range(len(self.shards))])
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        keys = ["label", "subject", "camera", "setup", "split"]
+        files = [self._read_columns(shard, keys) for shard in range(len(self.shards))]
+        order = np.argsort(self.file_order)
+        return {key: np.concatenate([columns[key] for columns in files])[order] for key in keys}
+
+    def _read_columns(self, shard: int, keys: list[str]) -> dict[str, np.ndarray]:
+        with self._opened(shard) as file:
+            table = file.read(keys, use_threads=False)
+        return {key: np.array(table[key].to_pylist()) for key in keys}
 
     @cached_property
     def _location(self) -> tuple[Any, str]:
@@ -419,14 +462,10 @@ class SkeletonShards:
         Raises:
             ValueError: if the file is damaged or missing.
         """
-        import pyarrow as pa
-
         entry = self.shards[shard]
         where = f"{self.path}/{entry['file']}"
-        try:
-            table = self._open(shard).read_row_group(group, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{where} is damaged or missing ({error}); copy or write the shards again") from error
+        with self._opened(shard) as file:
+            table = file.read_row_group(group, use_threads=False)
         if table.num_rows != entry["groups"][group]:
             raise ValueError(
                 f"{where}: row group {group} has {table.num_rows} rows, shards.json says {entry['groups'][group]}; the files "
@@ -434,15 +473,23 @@ class SkeletonShards:
             )
         return table_samples(table, where)
 
-    def _open(self, shard: int) -> Any:
+    @contextlib.contextmanager
+    def _opened(self, shard: int) -> Iterator[Any]:
         """The parquet file; the last one stays open, as its row groups are read one after the other."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self.__dict__.get("_opened", (None, None))[0] != shard:
-            file = self._locate(self.shards[shard]["file"])
-            source = file if "file" in _protocols(self._files) else self._files.open(file, "rb")
-            self._opened = (shard, pq.ParquetFile(source, page_checksum_verification=True))
-        return self._opened[1]
+        entry = self.shards[shard]
+        try:
+            if self._last is None or self._last[0] != shard:
+                file = self._locate(entry["file"])
+                source = file if "file" in _protocols(self._files) else self._files.open(file, "rb")
+                self._last = (shard, pq.ParquetFile(source, page_checksum_verification=True))
+            yield self._last[1]
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(
+                f"{self.path}/{entry['file']} is damaged or missing ({error}); copy or write the shards again"
+            ) from error
 
     def verify(self) -> None:
         """Read all files and compare them with the checksums of `shards.json`.
@@ -464,12 +511,12 @@ class SkeletonShards:
 
     def __iter__(self) -> Iterator[SkeletonSample]:
         """All samples in the order of the store."""
-        return (sample for _, sample in heapq.merge(*map(self._iterate_split, self.splits), key=lambda item: item[0]))
+        return (sample for _, sample in heapq.merge(*map(self._iterate_part, self.parts), key=lambda item: item[0]))
 
-    def _iterate_split(self, split: str) -> Iterator[tuple[int, SkeletonSample]]:
+    def _iterate_part(self, part: str) -> Iterator[tuple[int, SkeletonSample]]:
         reader = copy.copy(self)  # keeps its own file open
         for shard, entry in enumerate(self.shards):
-            if entry["split"] == split:
+            if entry["split"] == part:
                 for group in range(len(entry["groups"])):
                     yield from reader.read_group(shard, group)
 
