@@ -240,7 +240,9 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
     )
     set_seed(recipe.seed)  # initial weights of the classifier, dropout
 
-    extractor = build_feature_extractor(recipe.features, store.layout, recipe.model.from_pretrained)
+    extractor = build_feature_extractor(
+        recipe.features, store.layout, recipe.model.from_pretrained, store.num_channels
+    )
     if recipe.model.from_pretrained is not None and "stream" in recipe.features:
         trained = build_feature_extractor({}, store.layout, recipe.model.from_pretrained).stream
         if trained != extractor.stream:

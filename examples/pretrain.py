@@ -143,7 +143,9 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
 
     # Recordings.
     stores = [SkeletonStore.open(folder) for folder in recipe.data.stores]
-    extractor = build_feature_extractor(recipe.features, stores[0].layout, recipe.model.from_pretrained)
+    extractor = build_feature_extractor(
+        recipe.features, stores[0].layout, recipe.model.from_pretrained, stores[0].num_channels
+    )
     config = build_model_config(recipe.model, stores[0].layout, extractor.num_channels)
     train_set, validation_set = build_pretraining_datasets(recipe, stores, extractor, config)
 

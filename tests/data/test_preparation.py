@@ -421,7 +421,7 @@ def test_a_users_folder(folder):
     assert part.name == "take0[5:12]" and part.label == 2
     np.testing.assert_array_equal(part.keypoints, store[0].keypoints[:, 5:12])
     assert split_indices(store, "split", "test").tolist() == [8, 9]
-    with pytest.raises(ValueError, match="a folder of arrays needs its joint layout: pass layout"):
+    with pytest.raises(PreparationError, match="5 joints without names; say which layout they have"):
         prepare("folder", folder / "takes", folder / "other")
     report = prepare(
         "folder", folder / "takes", folder / "plain", options=PreparationOptions(layout=str(folder / "layout.json"))

@@ -49,15 +49,32 @@ def prepare(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="folder: joint layout, a JSON file with name, joints and parents, or the name of a known one."
+            help="folder: joint layout, a JSON file with name, joints and parents, or the name of a known one; default that of "
+            "the first recording."
         ),
     ] = None,
-    frame_rate: Annotated[float, typer.Option(help="folder: frames per second.")] = 30.0,
-    units: Annotated[str, typer.Option(help="folder: unit of the coordinates.")] = "metre",
-    channels: Annotated[int, typer.Option(help="folder: coordinates per joint.")] = 3,
+    frame_rate: Annotated[
+        float, typer.Option(help="folder: frames per second; files that tell another rate are resampled.")
+    ] = 30.0,
+    units: Annotated[
+        str | None, typer.Option(help="folder: unit of files that do not tell theirs; default metre.")
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="folder: values per joint, one more than coordinates for the confidence; default those of the files."
+        ),
+    ] = None,
+    image_size: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="folder: width and height of the image, for coordinates in pixels."),
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(help="folder: joints of lower confidence count as missing.")] = 0.0,
     takes: Annotated[
         bool,
-        typer.Option("--takes", help="PKU-MMD, PRECOG, synthetic: whole takes with a label in every frame, not single actions."),
+        typer.Option(
+            "--takes", help="PKU-MMD, PRECOG, synthetic: whole takes with a label in every frame, not single actions."
+        ),
     ] = False,
     sequences: Annotated[int, typer.Option(help="synthetic: recordings to make.")] = 1200,
     seed: Annotated[int, typer.Option(help="synthetic: seed.")] = 0,
@@ -106,6 +123,8 @@ def prepare(
         frame_rate=frame_rate,
         units=units,
         num_channels=channels,
+        image_size=image_size,
+        min_confidence=min_confidence,
         sequences=sequences,
         seed=seed,
         takes=takes,

@@ -148,7 +148,7 @@ def prepare_corpus(
         FileExistsError: if `out` is there already and `overwrite` is False.
     """
     options = options or PreparationOptions()
-    description = get_corpus(corpus).configured(options)
+    description = get_corpus(corpus).configured(options, None if raw is None else Path(raw))
     if options.takes and description.expected_takes is None:
         raise ValueError(
             f"takes (--takes): {description.title} has no untrimmed takes; its recordings are single actions"

@@ -175,9 +175,9 @@ def build_model_config(section: ModelSection, layout: SkeletonLayout, num_channe
 
 
 def build_feature_extractor(
-    features: dict[str, Any], layout: SkeletonLayout, from_pretrained: str | None = None
+    features: dict[str, Any], layout: SkeletonLayout, from_pretrained: str | None = None, num_channels: int = 3
 ) -> SkeletonFeatureExtractor:
-    """Feature extractor of a recipe: the saved one of a checkpoint, or a new one for `layout`, changed by `features`.
+    """Feature extractor of a recipe: the saved one of a checkpoint, or a new one for `layout` and `num_channels`, changed by `features`.
 
     Raises:
         RecipeError: `features` has a key that is no argument of the extractor, or the saved extractor is for joints
@@ -190,7 +190,8 @@ def build_feature_extractor(
     known = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
     check_keys(features, known, "recipe", "features")
     if from_pretrained is None:
-        return SkeletonFeatureExtractor(**{"layout": layout_reference(layout), **features})
+        defaults = {"layout": layout_reference(layout), "num_channels": num_channels}
+        return SkeletonFeatureExtractor(**{**defaults, **features})
     extractor = SkeletonFeatureExtractor.from_pretrained(from_pretrained, **features)
     joints = get_layout(extractor.layout).joints
     if joints != layout.joints:

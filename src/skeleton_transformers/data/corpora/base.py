@@ -83,8 +83,11 @@ class PreparationOptions:
         bodies: how people are chosen where a format lists several: "simple", "energy" or "denoise" (see `body_selection`).
         missing: list of recordings to leave out (NTU RGB+D: `samples_with_missing_skeletons`), or None.
         labels: table of the recordings of a folder of arrays, or None.
-        layout: JSON file with the joint layout of a folder of arrays or the name of a known layout, or None.
-        frame_rate, units, num_channels: of a folder of arrays.
+        layout: JSON file with the joint layout wanted of a folder of recordings or the name of a known layout; None: that of the
+            first recording.
+        frame_rate: wanted of a folder of recordings; files that do not tell theirs have it.
+        units, num_channels: wanted of a folder of recordings; None: those of the first one.
+        image_size, min_confidence: see `read_skeletons`, for a folder of recordings.
         sequences, seed: size and seed of the synthetic corpus.
         takes: of an untrimmed corpus keep whole takes with a label in every frame, for detection; otherwise every action is cut out
             and becomes a sample of its own, for recognition.
@@ -96,8 +99,10 @@ class PreparationOptions:
     labels: str | None = None
     layout: str | None = None
     frame_rate: float = 30.0
-    units: str = "metre"
-    num_channels: int = 3
+    units: str | None = None
+    num_channels: int | None = None
+    image_size: tuple[float, float] | None = None
+    min_confidence: float = 0.0
     sequences: int = 1200
     seed: int = 0
     takes: bool = False
@@ -166,8 +171,8 @@ class Corpus:
     protocols: ClassVar[tuple[str, ...]] = ()
     pattern: ClassVar[str] = "*"
 
-    def configured(self, options: PreparationOptions) -> Corpus:
-        """The corpus with what the user says about it filled in."""
+    def configured(self, options: PreparationOptions, folder: Path | None = None) -> Corpus:
+        """The corpus with what the user says about it, or the recordings in `folder` say, filled in."""
         return self
 
     def files(self, folder: Path) -> list[Path]:

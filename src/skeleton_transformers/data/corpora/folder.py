@@ -1,19 +1,51 @@
-"""A user's own recordings: a folder of `.npy` arrays with a table of labels and a joint layout."""
+"""A user's own recordings: a folder of files of any format, with a table of labels."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from ..formats.numpy_folder import LabelRow, read_label_table, read_layout_file, read_numpy_sequence
+from ..formats.base import RecordingFile
+from ..formats.errors import RecordingError
+from ..formats.label_table import LabelRow, read_label_table, read_layout_file
+from ..formats.openpose import FORMAT as OPENPOSE
+from ..geometry import resample_frames
+from ..recordings import SkeletonRecording, as_sequence, get_format, list_formats, read_skeletons
 from ..storage import SkeletonSample
-from .base import Corpus, Listing, PreparationOptions, Recording, SampleTable, make_sample, sample_by_label
+from .base import (
+    Corpus,
+    Listing,
+    PreparationOptions,
+    Recording,
+    SampleTable,
+    cut_recording,
+    make_sample,
+    sample_by_label,
+)
 
 
+# Frame rates nearer than this are the same: files round theirs.
+_SAME_RATE = 0.01
+_SUFFIXES = sorted(
+    {s for name in list_formats() for s in get_format(name).suffixes if s.startswith(".")}, key=len, reverse=True
+)
 _TEST_SHARE = 0.2
+
+
+def _without_suffix(file: str) -> str:
+    suffix = next((suffix for suffix in _SUFFIXES if file.lower().endswith(suffix)), "")
+    return file[: len(file) - len(suffix)]
+
+
+def _is_openpose(folder: Path) -> bool:
+    try:
+        return OPENPOSE.detect(RecordingFile(folder))
+    except RecordingError:
+        return False  # its files are reported one by one
 
 
 def _label_order(name: str) -> tuple[bool, int, str]:
@@ -22,7 +54,10 @@ def _label_order(name: str) -> tuple[bool, int, str]:
 
 @dataclass(frozen=True)
 class FolderCorpus(Corpus):
-    """Arrays `(frames, joints, channels)` or `(persons, frames, joints, channels)`, listed in a CSV table.
+    """Files that `read_skeletons` knows, listed in a CSV table; a folder with the JSON frames of OpenPose counts as one file.
+
+    All recordings are brought to one layout (by joint names), number of channels, unit and frame rate: those that the user names, else
+    those of the first recording.
 
     Protocols:
 
@@ -32,44 +67,75 @@ class FolderCorpus(Corpus):
     """
 
     protocols: ClassVar[tuple[str, ...]] = ("split", "subject", "random")
-    pattern: ClassVar[str] = "*.npy"
 
-    def configured(self, options: PreparationOptions) -> Corpus:
-        if options.layout is None:
-            raise ValueError(
-                "a folder of arrays needs its joint layout: pass layout (--layout) as the name of a known one or as a JSON file "
-                "with name, joints and parents"
-            )
+    def configured(self, options: PreparationOptions, folder: Path | None = None) -> Corpus:
         names: tuple[str, ...] = ()
         if options.labels is not None:
             labels = {row.label for row in read_label_table(options.labels)} - {""}
             names = tuple(sorted(labels, key=_label_order))
-        layout = read_layout_file(options.layout)
+        corpus = replace(self, label_names=names, frame_rate=options.frame_rate)
+        if options.layout is not None:
+            corpus = replace(corpus, layout=read_layout_file(options.layout))
+        first = None if folder is None else corpus._first_recording(folder, options)
+        if first is None:
+            return replace(corpus, units=options.units or self.units, num_channels=options.num_channels or 3)
         return replace(
-            self,
-            layout=layout,
-            label_names=names,
-            frame_rate=options.frame_rate,
-            units=options.units,
-            num_channels=options.num_channels,
+            corpus,
+            layout=first.layout if options.layout is None else corpus.layout,
+            units=options.units or first.units or self.units,
+            num_channels=options.num_channels or first.keypoints.shape[-1],
         )
 
+    def _first_recording(self, folder: Path, options: PreparationOptions) -> SkeletonRecording | None:
+        """The first recording that can be read; None if there is none, which the preparation reports file by file."""
+        for recording in self.list_recordings(folder, options).recordings:
+            try:
+                return self._read(folder / recording.path, options)
+            except (RecordingError, FileNotFoundError):
+                continue
+        return None
+
+    def _read(self, path: Path, options: PreparationOptions) -> SkeletonRecording:
+        return read_skeletons(
+            path,
+            default_layout=self.layout if options.layout is not None else None,
+            image_size=options.image_size,
+            min_confidence=options.min_confidence,
+            units=options.units,
+            bodies=options.bodies,
+        )
+
+    def files(self, folder: Path) -> list[Path]:
+        found: list[Path] = []
+        for place, folders, names in os.walk(folder):
+            folders.sort()
+            path = Path(place)
+            if path != folder and any(n.lower().endswith(".json") for n in names) and _is_openpose(path):
+                found.append(path)
+                folders.clear()
+                continue
+            found += [path / name for name in names if name.lower().endswith(tuple(_SUFFIXES))]
+        return sorted(found)
+
     def list_recordings(self, folder: Path, options: PreparationOptions) -> Listing:
-        if options.labels is None:
-            rows = [LabelRow(path.relative_to(folder).as_posix()) for path in self.files(folder)]
-        else:
+        if options.labels is not None:
             rows = read_label_table(options.labels)
+        else:
+            described = {Path(path).resolve() for path in (options.layout,) if path is not None}
+            files = [path for path in self.files(folder) if path.resolve() not in described]
+            rows = [LabelRow(path.relative_to(folder).as_posix()) for path in files]
         index = {name: number for number, name in enumerate(self.label_names)}
         listing = Listing()
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         for row in rows:
-            name = row.file.removesuffix(".npy")
-            if row.start or row.end != -1:
-                name += f"[{row.start}:{row.end if row.end != -1 else ''}]"
+            part = f"[{row.start}:{row.end if row.end != -1 else ''}]" if row.start or row.end != -1 else ""
+            name = _without_suffix(row.file) + part
+            if name in seen and seen[name] != row.file:
+                name = row.file + part  # two formats of the same take
             if name in seen:
                 listing.skipped.append((row.file, f"listed twice in {options.labels}; the first row is kept"))
                 continue
-            seen.add(name)
+            seen[name] = row.file
             listing.recordings.append(
                 Recording(
                     name=name,
@@ -85,10 +151,20 @@ class FolderCorpus(Corpus):
         return listing
 
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
-        assert not isinstance(self.layout, str)  # `configured` read it
-        joints = len(self.layout.joints)
         path = folder / recording.path
-        keypoints, frame_mask = read_numpy_sequence(path, joints, self.num_channels, recording.start, recording.end)
+        try:
+            found = self._read(path, options)
+        except FileNotFoundError as error:
+            raise RecordingError(f"{path}: no such file") from error
+        keypoints, frame_mask = as_sequence(found, self.layout, self.num_channels, units=self.units)
+        frames = frame_mask.shape[1]
+        if recording.end > frames or recording.start >= frames:
+            wanted = f"{recording.start}.." + ("" if recording.end == -1 else str(recording.end - 1))
+            raise RecordingError(f"{path}: frames {wanted} asked, the file has {frames} (0..{frames - 1})")
+        keypoints, frame_mask = cut_recording(path, keypoints, frame_mask, recording.start, recording.end)
+        rate = found.frame_rate or self.frame_rate
+        if abs(rate / self.frame_rate - 1) > _SAME_RATE:
+            keypoints, frame_mask = resample_frames(keypoints, frame_mask, rate, self.frame_rate)
         return make_sample(recording, keypoints, frame_mask)
 
     def test_members(self, table: SampleTable, protocol: str) -> np.ndarray:
@@ -119,7 +195,7 @@ class FolderCorpus(Corpus):
 
 FOLDER = FolderCorpus(
     name="folder",
-    title="A folder of arrays",
+    title="A folder of recordings",
     layout="ntu25",
     frame_rate=30.0,
     units="metre",

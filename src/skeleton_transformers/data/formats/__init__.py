@@ -2,9 +2,9 @@
 
 from .errors import RecordingError
 from .gtu_text import read_gtu_text
+from .label_table import read_label_table, read_layout_file
 from .msr_action3d_text import read_msr_action3d_text
 from .ntu_skeleton import NTURecording, read_ntu_skeleton
-from .numpy_folder import read_label_table, read_layout_file, read_numpy_sequence
 from .nw_ucla_json import read_nw_ucla_json
 
 
@@ -16,6 +16,5 @@ __all__ = [
     "read_layout_file",
     "read_msr_action3d_text",
     "read_ntu_skeleton",
-    "read_numpy_sequence",
     "read_nw_ucla_json",
 ]

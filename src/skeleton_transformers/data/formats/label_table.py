@@ -1,4 +1,4 @@
-"""A user's own recordings: `.npy` arrays, a table of what they are, and a JSON file with their joint layout."""
+"""What a user says about her own recordings: a table of what they are, and a JSON file with their joint layout."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ...skeletons import SkeletonLayout, get_layout, list_layouts
-from .errors import RecordingError
 
 
 _COLUMNS = ("file", "label", "subject", "camera", "split", "start", "end")
@@ -131,56 +128,4 @@ def read_layout_file(layout: str | os.PathLike) -> SkeletonLayout:
         ) from error
 
 
-def read_numpy_sequence(
-    path: str | os.PathLike, num_joints: int, num_channels: int = 3, start: int = 0, end: int = -1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read an array `(frames, joints, channels)` or `(persons, frames, joints, channels)`.
-
-    Args:
-        path: the `.npy` file.
-        num_joints: joints of the layout.
-        num_channels: coordinates per joint.
-        start, end: frames `start .. end - 1` are used; `end` -1 means to the last.
-
-    Returns:
-        keypoints float32 `(persons, frames, joints, channels)` and frame_mask bool `(persons, frames)`, False where all coordinates
-        of a person are 0.
-
-    Raises:
-        RecordingError: if the file cannot be read, has another shape, or holds a number that is not finite.
-    """
-    path = Path(path)
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise RecordingError(f"{path}: no such file") from error
-    except (ValueError, OSError, EOFError) as error:
-        raise RecordingError(f"{path}: not a .npy array of numbers ({error})") from error
-    shape = array.shape
-    if array.ndim == 3:
-        array = array[None]  # (T, V, C) -> (1, T, V, C)
-    expected = f"(frames, {num_joints}, {num_channels}) or (persons, frames, {num_joints}, {num_channels})"
-    if array.ndim != 4 or array.shape[2:] != (num_joints, num_channels) or 0 in array.shape:
-        raise RecordingError(f"{path}: shape {shape}, expected {expected}")
-    if array.dtype.kind not in "fiu":
-        raise RecordingError(f"{path}: values of type {array.dtype}, expected numbers")
-    frames = array.shape[1]
-    stop = frames if end == -1 else end
-    if stop > frames or start >= frames:
-        wanted = f"{start}.." + ("" if end == -1 else str(end - 1))
-        raise RecordingError(f"{path}: frames {wanted} asked, the file has {frames} (0..{frames - 1})")
-    keypoints = np.array(array[:, start:stop], dtype=np.float32)
-    finite = np.isfinite(keypoints).all(axis=-1)
-    if not finite.all():
-        person, frame, joint = (int(i) for i in np.argwhere(~finite)[0])
-        raise RecordingError(
-            f"{path}: person {person}, frame {frame + start}, joint {joint} is {keypoints[person, frame, joint].tolist()}; "
-            "coordinates must be finite (write 0 in all joints where a person was not seen)"
-        )
-    frame_mask = np.asarray(keypoints.any(axis=(2, 3)))
-    if not frame_mask.any():
-        raise RecordingError(f"{path}: all coordinates are 0 in frames {start}..{stop - 1}")
-    return keypoints, frame_mask
-
-
-__all__ = ["LabelRow", "read_label_table", "read_layout_file", "read_numpy_sequence"]
+__all__ = ["LabelRow", "read_label_table", "read_layout_file"]
