@@ -25,6 +25,7 @@ _INCH = 0.0254
 _ROTATIONS = ("rx", "ry", "rz")
 _AXES = re.compile(r"(?!.*(.).*\1)[xyz]{3}", re.IGNORECASE)
 _MOST_BONES = 1000
+_LARGEST = 1e6  # no length, position or angle of a body is larger
 # The joint at the far end of the bones of the CMU skeletons, in the vocabulary of the layouts.
 _JOINTS = {
     "root": "spine_base",
@@ -120,8 +121,8 @@ class _Lines:
             values = np.array([float(word) for word in words], dtype=np.float64)
         except ValueError:
             values = np.empty(0)
-        if len(values) != count or not np.isfinite(values).all():
-            self.fail(number, f"{what} is {' '.join(words)[:60]!r}, expected {count} finite numbers")
+        if len(values) != count or not (np.abs(values) <= _LARGEST).all():
+            self.fail(number, f"{what} is {' '.join(words)[:60]!r}, expected {count} numbers up to {_LARGEST:g}")
         return values
 
     def axes(self, number: int, words: list[str], what: str) -> str:

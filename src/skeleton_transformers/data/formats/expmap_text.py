@@ -22,6 +22,7 @@ from ..kinematics import forward_kinematics
 from .errors import RecordingError
 
 
+_LARGEST = 1e6  # no position in millimetres nor angle is larger
 ACCLAIM_UNIT = 0.0254 / 0.45  # metres per unit of the CMU skeletons
 
 
@@ -167,18 +168,18 @@ def read_expmap_text(path: str | os.PathLike, skeleton: str | None = None) -> tu
             raise RecordingError(f"{path}, line {number}: {len(fields)} numbers, expected {found}")
         try:
             values[number - 1] = list(map(float, fields))
-            good = bool(np.isfinite(values[number - 1]).all())
+            good = bool((np.abs(values[number - 1]) <= _LARGEST).all())  # False for what is not a number, too
         except ValueError:
             good = False
         if not good:
-            raise RecordingError(f"{path}, line {number}: {_first_bad(fields)!r} is not a finite number")
+            raise RecordingError(f"{path}, line {number}: {_first_bad(fields)!r} is not a number up to {_LARGEST:g}")
     return values.reshape(len(lines), -1, 3), name  # (T, 3 + 3 * nodes) -> (T, 1 + nodes, 3)
 
 
 def _first_bad(fields: list[bytes]) -> str:
     for field in fields:
         try:
-            if np.isfinite(float(field)):
+            if abs(float(field)) <= _LARGEST:
                 continue
         except ValueError:
             pass

@@ -99,13 +99,13 @@ def _person(person: Any, where: str) -> np.ndarray:
         raise RecordingError(
             f"{where}: expected 'pose' with {2 * _JOINTS} and 'score' with {_JOINTS} numbers"
         ) from error
-    bad = ~np.isfinite(values).all(axis=1) | (values[:, 2] < 0)
+    bad = ~np.isfinite(values).all(axis=1) | (values[:, 2] < 0) | (values[:, 2] > _HIGHEST)
     bad |= ((values[:, :2] < _LOWEST) | (values[:, :2] > _HIGHEST)).any(axis=1)
     if bad.any():
         joint = int(np.argmax(bad))
         raise RecordingError(
             f"{where}, joint {joint}: x, y, score are {values[joint].tolist()}, expected fractions of the image (0 to 1) and a "
-            "score from 0"
+            f"score from 0 to {_HIGHEST:g}"
         )
     values[values[:, 2] == 0] = 0
     return values

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import RecordingError
+from .rows import to_float32
 
 
 _PERSONS, _JOINTS, _CHANNELS = 2, 25, 3
@@ -83,7 +84,8 @@ def read_pku_skeleton(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         )
         raise RecordingError(f"{path}, line {number}: {field!r} is not a finite number")
     # (T, M * V * C) -> (T, M, V, C) -> (M, T, V, C)
-    keypoints = values.reshape(-1, _PERSONS, _JOINTS, _CHANNELS).swapaxes(0, 1).astype(np.float32)
+    keypoints = values.reshape(-1, _PERSONS, _JOINTS, _CHANNELS).swapaxes(0, 1)
+    keypoints = to_float32(path, keypoints)
     frame_mask = np.asarray(keypoints.any(axis=(2, 3)))
     if not frame_mask.any():
         raise RecordingError(f"{path}: all coordinates of all {len(rows)} frames are 0, nobody was tracked")

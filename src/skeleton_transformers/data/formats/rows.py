@@ -75,12 +75,28 @@ def single_person(path: str | os.PathLike, keypoints: np.ndarray) -> tuple[np.nd
         keypoints float32 `(1, frames, joints, channels)` and frame_mask bool `(1, frames)`.
 
     Raises:
-        RecordingError: if no frame shows a person.
+        RecordingError: if no frame shows a person, or a coordinate is beyond float32.
     """
     frame_mask = np.asarray(keypoints.any(axis=(1, 2)))
     if not frame_mask.any():
         raise RecordingError(f"{path}: all coordinates of all {len(keypoints)} frames are 0, nobody was tracked")
-    return keypoints[None].astype(np.float32), frame_mask[None]  # (T, V, C) -> (1, T, V, C)
+    return to_float32(path, keypoints)[None], frame_mask[None]  # (T, V, C) -> (1, T, V, C)
+
+
+def to_float32(path: str | os.PathLike, values: np.ndarray) -> np.ndarray:
+    """Finite numbers as float32.
+
+    Raises:
+        RecordingError: if a number is beyond float32.
+    """
+    with np.errstate(over="ignore"):
+        converted = values.astype(np.float32)
+    if not np.isfinite(converted).all():
+        worst = float(values.ravel()[np.argmax(np.abs(values))])
+        raise RecordingError(
+            f"{path}: {worst:g} is among the coordinates, which nothing in this world is; the file is damaged"
+        )
+    return converted
 
 
 def first_row(file: RecordingFile) -> list[float]:
@@ -120,4 +136,4 @@ FORMAT = FileFormat(
 )
 
 
-__all__ = ["FORMAT", "first_row", "read_joint_rows", "single_person"]
+__all__ = ["FORMAT", "first_row", "read_joint_rows", "single_person", "to_float32"]
