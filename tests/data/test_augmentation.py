@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from skeleton_transformers import SkeletonAugmentation, SkeletonLayout, get_layout
 
 
-SPATIAL = ("scale", "noise", "shear", "rotate", "rotate_3d", "flip")
-TEMPORAL = ("interpolate", "crop", "crop_resize", "speed")
+SPATIAL = ("scale", "noise", "shear", "rotate", "rotate_3d", "flip", "jitter", "corrupt", "drop_joints", "move")
+TEMPORAL = ("interpolate", "crop", "crop_resize", "speed", "shuffle")
 NTU = get_layout("ntu25")
 
 
