@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,15 @@ from skeleton_transformers.data.shards import SkeletonShards, shards_to_store
 from skeleton_transformers.data.storage import SkeletonStore, SkeletonStoreWriter
 
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
 def prepare(*arguments, **options):
     return prepare_corpus(*arguments, progress=False, **options)
 
 
 def contents(path):
-    return {file.name: file.read_bytes() for file in path.iterdir()}
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
 def msr_file(path, seed, frames=6):
@@ -256,6 +260,53 @@ def test_a_killed_preparation_goes_on_where_it_stopped(tmp_path, caplog):
     prepare("synthetic", None, tmp_path / "whole", options=options, workers=2)
     assert contents(out) == contents(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "whole"]
+
+
+_NTU_SCRIPT = """
+import sys
+from skeleton_transformers.data.preparation import prepare_corpus
+prepare_corpus("ntu60", sys.argv[1], sys.argv[2], parquet=sys.argv[2] + "-parquet", workers=2, progress=False)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills processes as Linux does")
+@pytest.mark.parametrize(("files", "frames", "kills"), [(320, 1, 3), pytest.param(5000, 6, 5, marks=pytest.mark.slow)])
+def test_killed_at_random_and_resumed_it_gives_the_same_bytes(tmp_path, files, frames, kills):
+    write_tree = runpy.run_path(str(REPOSITORY / "benchmarks" / "preparation.py"))["write_tree"]
+    write_tree(tmp_path / "raw", files, frames)
+    out = tmp_path / "store"
+    chunks = -(-files // 64)
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"seed of the kills: {seed}")  # shown if the test fails
+    rng = np.random.default_rng(seed)
+    # after so many chunks, and the last one while the chunks are joined
+    moments = [*sorted(rng.integers(0, chunks, kills - 1).tolist()), None]
+    for moment in moments:
+        command = [sys.executable, "-c", _NTU_SCRIPT, str(tmp_path / "raw"), str(out)]
+        process = subprocess.Popen(command, start_new_session=True)
+        deadline = time.monotonic() + 300
+        while not _has_come(out, moment):
+            assert process.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.05 if moment is not None else 0.01))
+        # either the process alone, or all of its workers with it
+        (os.kill if rng.random() < 0.5 else os.killpg)(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "ended before it could be killed"
+        assert not out.exists()
+    prepare("ntu60", tmp_path / "raw", out, workers=2, parquet=tmp_path / "store-parquet")
+    prepare("ntu60", tmp_path / "raw", tmp_path / "whole", workers=2, parquet=tmp_path / "whole-parquet")
+    assert len(SkeletonStore.open(out)) == files
+    assert contents(out) == contents(tmp_path / "whole")
+    assert contents(tmp_path / "store-parquet") == contents(tmp_path / "whole-parquet")
+    expected = ["raw", "store", "store-parquet", "whole", "whole-parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
+
+
+def _has_come(out, moment):
+    partial = out.with_name(out.name + ".partial")
+    if moment is None:
+        return (partial / "store" / "values.npy").exists()
+    return (partial / "state.json").exists() and len(list((partial / "chunks").glob("*.npz"))) >= moment
 
 
 def _interrupt(folder, out, monkeypatch):
