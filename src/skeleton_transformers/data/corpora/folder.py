@@ -79,10 +79,12 @@ class FolderCorpus(Corpus):
         first = None if folder is None else corpus._first_recording(folder, options)
         if first is None:
             return replace(corpus, units=options.units or self.units, num_channels=options.num_channels or 3)
+        # pixels say nothing without the size of the image: such files are refused unless the user wants just that
+        fractions = first.units == "pixel" and options.units != "pixel"
         return replace(
             corpus,
             layout=first.layout if options.layout is None else corpus.layout,
-            units=options.units or first.units or self.units,
+            units="image fraction" if fractions else first.units or self.units,
             num_channels=options.num_channels or first.keypoints.shape[-1],
         )
 

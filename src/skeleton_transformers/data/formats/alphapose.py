@@ -44,6 +44,8 @@ def read_alphapose(file: RecordingFile, options: ReadOptions) -> SkeletonRecordi
     Raises:
         RecordingError: if the list is damaged or its people have different joints.
     """
+    if not is_result_list(file.json):
+        raise file.error("no results of AlphaPose: expected a list of objects with 'image_id' and 'keypoints'")
     return read_result_list(file, options, _places([str(entry["image_id"]) for entry in file.json], file))
 
 

@@ -2,7 +2,7 @@
 
 A recording is an array `(frames, joints, channels)` or `(persons, frames, joints, channels)`; channels are x, y or x, y, z (a fourth is a
 confidence). NaN is a missing value; a frame whose coordinates are all 0 is a frame without that person. In MATLAB files of one person the
-axes may be in any order, if only one order fits the layout; the files of UTD-MHAD (`d_skel`) are known.
+axes may be in any other order, if only one fits the layout; the files of UTD-MHAD (`d_skel`) are known.
 
 In `.npz` and `.mat` the recording is the array called `keypoints` (or the only one that can be meant, or the one that `item` names). Further
 arrays with a meaning: `frame_mask`, `confidence` (or `scores`), `frame_rate` (or `fps`), `joints` (names), `layout` (a name), `units`.
@@ -255,19 +255,20 @@ def _named_layout(
 
 
 def _in_order(file: RecordingFile, array: np.ndarray, layout: SkeletonLayout | None, place: str) -> np.ndarray:
-    """The axes as (frames, joints, channels), if only one order of them is possible."""
+    """The axes as (frames, joints, channels): as they are if that is possible, else in the only order that is."""
     counts = {layout.num_joints} if layout is not None else {get_layout(name).num_joints for name in list_layouts()}
     orders = [
         order
         for order in itertools.permutations(range(3))
         if array.shape[order[1]] in counts and array.shape[order[2]] in (2, 3, 4)
     ]
+    if (0, 1, 2) in orders:
+        return array
     if len(orders) == 1:
         return array.transpose(orders[0])
-    if (0, 1, 2) in orders:
+    if orders:
         raise file.error(
-            f"shape {array.shape}: which axis is frames, joints and channels? Pass the layout, or save (frames, joints, channels)",
-            place,
+            f"shape {array.shape}: which axis is frames, joints and channels? Save (frames, joints, channels)", place
         )
     wanted = "its layout" if layout is None else f"the {layout.num_joints} joints of {layout.name!r}"
     raise file.error(f"shape {array.shape} has no axes for {wanted} and for 2 to 4 channels", place)

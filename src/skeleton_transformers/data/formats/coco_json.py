@@ -32,6 +32,8 @@ def read_coco_json(file: RecordingFile, options: ReadOptions) -> SkeletonRecordi
     Raises:
         RecordingError: if the file is damaged, or its people have different joints.
     """
+    if not detect(file):
+        raise file.error("no COCO keypoints: expected an object with 'images' and 'annotations', or a list of results")
     if isinstance(file.json, list):
         ids = [entry["image_id"] for entry in file.json]
         for number, value in enumerate(ids):

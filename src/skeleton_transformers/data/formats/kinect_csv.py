@@ -29,6 +29,8 @@ def read_kinect_csv(file: RecordingFile, options: ReadOptions) -> SkeletonRecord
     header = [name.strip() for name in lines[0].split(";")] if lines else []
     while header and not header[-1]:
         header.pop()
+    if not header:
+        raise file.error("expected the names of the joints, separated by semicolons", "line 1")
     layout, order = layout_of_joints(canonical_joint_names(header), "kinect")
     values, labels = [], []
     for number, line in enumerate(lines[1:], 2):
