@@ -14,6 +14,8 @@ from ._version import __version__
 # Public name -> module that defines it. A new family adds its names here.
 _PUBLIC = {
     "AutoModelForActionRecognition": "models.auto",
+    "BatchAugmentation": "data.batch_augmentation",
+    "CleaningOptions": "data.cleaning",
     "HiTRSConfig": "models.hitrs.configuration_hitrs",
     "HiTRSForActionRecognition": "models.hitrs.modeling_hitrs",
     "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
@@ -25,6 +27,7 @@ _PUBLIC = {
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
+    "clean": "data.cleaning",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
     "list_layouts": "skeletons",
@@ -34,6 +37,8 @@ _PUBLIC = {
 
 if TYPE_CHECKING:
     from .data.augmentation import SkeletonAugmentation
+    from .data.batch_augmentation import BatchAugmentation
+    from .data.cleaning import CleaningOptions, clean
     from .data.recordings import SkeletonRecording, read_skeletons
     from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
@@ -59,6 +64,8 @@ _registration.install()
 
 __all__ = [
     "AutoModelForActionRecognition",
+    "BatchAugmentation",
+    "CleaningOptions",
     "HiTRSConfig",
     "HiTRSForActionRecognition",
     "HiTRSForPreTraining",
@@ -71,6 +78,7 @@ __all__ = [
     "SkeletonStore",
     "SkeletonStoreWriter",
     "__version__",
+    "clean",
     "convert_layout",
     "get_layout",
     "list_layouts",

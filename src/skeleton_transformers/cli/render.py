@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,12 @@ def render(
         int | None, typer.Option(help="Side of a frame, or height of a pose in a strip, in pixels.")
     ] = None,
     poses: Annotated[int, typer.Option(help="Poses in a strip.")] = 6,
+    augmentation: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Strips before and after this operator of augmentation, such as shear; several, or all (.png)."
+        ),
+    ] = None,
 ) -> None:
     """Draw a recording."""
     try:
@@ -44,6 +51,7 @@ def render(
             frame_rate=frame_rate,
             size=size,
             poses=poses,
+            augmentation=augmentation or (),
         )
     except (OSError, ValueError, IndexError) as error:
         typer.echo(f"Error: {error}", err=True)
@@ -63,6 +71,7 @@ def render_file(
     frame_rate: float | None = None,
     size: int | None = None,
     poses: int = 6,
+    augmentation: Sequence[str] = (),
 ) -> Path:
     """Draws one recording; the arguments are those of the command.
 
@@ -74,7 +83,7 @@ def render_file(
         ValueError: a source or a picture of a kind that is not known, a view or a range of frames that makes no sense.
         IndexError: the store has no recording `index`.
     """
-    from ..visualization import render_gif, render_strip
+    from ..visualization import render_augmentations, render_gif, render_strip
 
     kind = output.suffix.lower()
     if kind not in (".gif", ".png"):
@@ -87,6 +96,16 @@ def render_file(
     if not 0 <= window.start < window.stop <= frames:
         raise ValueError(f"{source}: frames {start} to {window.stop} do not lie in 0 to {frames}")
     keypoints, mask = keypoints[:, window], None if mask is None else mask[:, window]
+    if augmentation:
+        if kind != ".png":
+            raise ValueError(f"{output}: a picture of augmentation must end in .png")
+        operators = () if "all" in augmentation else tuple(augmentation)
+        side = size or 240
+        pose = (max(32, round(side * 0.8)), side)
+        render_augmentations(
+            keypoints, recording["layout"], output, mask, operators, poses=poses, size=pose, view=angles
+        )
+        return output
     title = recording["title"] if title is None else title
     if kind == ".gif":
         side = size or 480

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .formats.errors import RecordingError
 
@@ -189,6 +188,8 @@ def _median(values: np.ndarray, there: np.ndarray, axis: int) -> np.ndarray:
 
 def _assign(tracks: list[_Track], seen: list[_Pose], frame: int, max_distance: float) -> list[_Track | None]:
     """The track of each pose, None for somebody new."""
+    from scipy.optimize import linear_sum_assignment  # here, as most users of this module never follow anybody
+
     partners: list[_Track | None] = [None] * len(seen)
     if not tracks or not seen:
         return partners
