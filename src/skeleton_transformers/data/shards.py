@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHARDS_VERSION = 1
+CARD_REPOSITORY = "this/folder"  # what the example of a card loads until the shards have a place on the Hub
 _GROUP_SAMPLES = 64
 _GROUP_BYTES = 16 << 20
 _NUMBERS = ("label", "subject", "camera", "setup", "replication")
@@ -619,7 +620,7 @@ Joints: {joint_names}.
 {citation}"""
 
 
-def dataset_card(store: SkeletonStore, entries: Sequence[dict[str, Any]], repo_id: str | None = None) -> str:
+def dataset_card(store: SkeletonStore, entries: Sequence[dict[str, Any]]) -> str:
     """The `README.md` of a folder of shards, with the metadata by which `load_dataset` finds the parts."""
     corpus = get_corpus(store.corpus if store.corpus in list_corpora() else "folder")
     title = "Skeleton recordings" if corpus.name == "folder" else corpus.title
@@ -650,7 +651,7 @@ def dataset_card(store: SkeletonStore, entries: Sequence[dict[str, Any]], repo_i
         channels=store.num_channels,
         units=store.units,
         frame_rate=store.frame_rate,
-        repo=repo_id or "this/folder",
+        repo=CARD_REPOSITORY,
         split=next(iter(sizes)),
         corpus=store.corpus or "mine",
         classes=f": {len(store.label_names)} classes" if store.label_names else "",
@@ -670,6 +671,7 @@ def _size_category(samples: int) -> str:
 
 
 __all__ = [
+    "CARD_REPOSITORY",
     "SHARDS_VERSION",
     "SkeletonShards",
     "check_shards_folder",
