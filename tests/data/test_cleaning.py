@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from skeleton_transformers.data.cleaning import CleaningOptions, clean, fill_gaps, find_spikes, upright_axis
+from skeleton_transformers.cli.main import app
+from skeleton_transformers.data.cleaning import (
+    CleaningOptions,
+    clean,
+    clean_sample,
+    fill_gaps,
+    find_spikes,
+    upright_axis,
+)
 from skeleton_transformers.data.formats.base import SkeletonRecording
+from skeleton_transformers.data.formats.errors import RecordingError
 from skeleton_transformers.data.motion_synthesis import reference_motion
 from skeleton_transformers.data.recordings import read_skeletons
+from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore
 from skeleton_transformers.skeletons import convert_layout, get_layout
 
 
@@ -153,8 +164,8 @@ def test_units_that_contradict_the_recording_warn(moving):
     with pytest.warns(
         UserWarning, match="walk.npy: by the length of arms and legs the unit is millimetre, the recording says metre"
     ):
-        cleaned, _ = clean(make(moving * 1000))
-    assert cleaned.keypoints.max() > 100
+        cleaned, _ = clean(make(moving * 1000), {"units": "convert"})
+    np.testing.assert_allclose(cleaned.keypoints, moving, atol=1e-5)
     with pytest.warns(UserWarning, match="the unit is centimetre; models expect metres"):
         clean(make(moving * 100, units="cm"))
     with pytest.warns(UserWarning, match="fits neither metre nor centimetre nor millimetre"):
@@ -274,6 +285,60 @@ def test_the_report_says_what_was_done(moving):
     assert "1 masked: 1 right_hand; worst right_hand of person 0 in frame 40" in text
     assert "30 -> 15" in text and "1 joints filled" in text
     assert report.counts()["spikes"] == 1
+
+
+# -- on the way into a store -------------------------------------------------------------------------------------------
+def test_samples_keep_confidence_and_labels_and_lose_who_is_gone(moving):
+    keypoints = np.concatenate([moving, moving + 1], axis=0)
+    confidence = np.ones((*keypoints.shape[:3], 1), dtype=np.float32)
+    confidence[1], confidence[0, 30:33, 4] = 0.1, 0.2
+    labels = np.arange(moving.shape[1], dtype=np.int16)
+    sample = SkeletonSample(
+        np.concatenate([keypoints, confidence], axis=-1),
+        np.ones(keypoints.shape[:2], bool),
+        3,
+        "x",
+        frame_labels=labels,
+    )
+    options = CleaningOptions(min_confidence=0.5, frame_rate=15)
+    cleaned, report = clean_sample(sample, get_layout("ntu25"), 30.0, "metre", options)
+    assert cleaned.keypoints.shape == (1, 40, 25, 4) and cleaned.label == 3 and cleaned.name == "x"
+    np.testing.assert_array_equal(cleaned.frame_labels, labels[::2])
+    np.testing.assert_allclose(cleaned.keypoints[0, :, 3, :3], moving[0, ::2, 3], atol=1e-5)
+    assert (cleaned.keypoints[0, :, 3, 3] == 1).all()
+    assert report.low_confidence == 3 + confidence[1].size
+    for broken, switches, message in (
+        (moving * 7, {"units": "convert"}, "its unit cannot be told"),
+        (moving[..., [1, 0, 2]] + moving, {"up": "z", "units": "off"}, "which axis is up cannot be told"),
+    ):
+        sample = SkeletonSample(broken, np.ones(broken.shape[:2], bool), -1, "x")
+        with pytest.raises(RecordingError, match=message):
+            clean_sample(sample, get_layout("ntu25"), 30.0, "metre", CleaningOptions(**switches))
+
+
+def test_prepare_cleans_what_goes_into_a_store(tmp_path, moving):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    broken = moving * 1000
+    broken[0, 40, 11] += 1500
+    np.save(raw / "good.npy", moving * 1000)
+    np.save(raw / "spike.npy", broken)
+    np.save(raw / "odd.npy", moving * 7)
+    words = ["units=convert", "spikes=repair", "frame_rate=15"]
+    arguments = ["prepare", "folder", raw, tmp_path / "store", "--layout", "ntu25", "--units", "millimetre", "--quiet"]
+    result = CliRunner().invoke(app, [*map(str, arguments), *(part for word in words for part in ("--clean", word))])
+    assert result.exit_code == 0, result.output
+    assert "1 spikes" in result.output and "1 joints filled" in result.output
+    assert "odd.npy: its unit cannot be told from the length of arms and legs" in result.output
+    store = SkeletonStore.open(tmp_path / "store")
+    assert store.units == "metre" and store.frame_rate == 15 and len(store) == 2
+    for sample in store:
+        np.testing.assert_allclose(sample.keypoints[0], moving[0, ::2], atol=0.1)
+    report = json.loads((tmp_path / "store" / "report.json").read_text())
+    assert report["cleaning"]["spikes"] == report["cleaning"]["joints filled"] == 1
+    assert store.details["options"]["cleaning"]["spikes"] == "repair"
+    result = CliRunner().invoke(app, [*map(str, arguments), "--clean", "spikes=mend"])
+    assert result.exit_code == 2 and "spikes must be one of" in result.output
 
 
 def test_switches_are_read_from_words_and_checked():

@@ -36,7 +36,7 @@ def prepare(
     bodies: Annotated[
         str,
         typer.Option(
-            help="People of NTU recordings: simple (first two listed), energy (liveliest two), denoise (CTR-GCN)."
+            help="People of NTU recordings: simple (first two listed), energy (liveliest two), denoise (CTR-GCN), all (by id)."
         ),
     ] = "simple",
     missing: Annotated[

@@ -80,7 +80,7 @@ class PreparationOptions:
     """Choices of a preparation.
 
     Attributes:
-        bodies: how people are chosen where a format lists several: "simple", "energy" or "denoise" (see `body_selection`).
+        bodies: how people are chosen where a format lists several: "simple", "energy", "denoise" or "all" (see `body_selection`).
         missing: list of recordings to leave out (NTU RGB+D: `samples_with_missing_skeletons`), or None.
         labels: table of the recordings of a folder of arrays, or None.
         layout: JSON file with the joint layout wanted of a folder of recordings or the name of a known layout; None: that of the
