@@ -57,7 +57,7 @@ def write(store, folder, **options):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("stores") / "store", splits=("train", "test", ""))
+    return make_store(tmp_path_factory.mktemp("stores") / "store", 420, splits=("train", "test", ""))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def folder(store, tmp_path):
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    count=st.integers(1, 90),
+    count=st.integers(1, 150),
     seed=st.integers(0, 1000),
     splits=st.sampled_from([("",), ("train",), ("", "test"), ("test", "train", "validation", "")]),
     labels=st.sampled_from([(), ("eins", "zwei, drei", 'q"')]),
@@ -88,22 +88,22 @@ def test_the_files_do_not_depend_on_processes(store, tmp_path):
     one, two = write(store, tmp_path / "one"), write(store, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") and len(one.shards) > 3
     assert one.parts == two.parts == ["unassigned", "train", "test"]
-    assert one.counts == {"samples": 150, "frames": int(store.num_frames.sum()), "max_persons": 3}
+    assert one.counts == {"samples": 420, "frames": int(store.num_frames.sum()), "max_persons": 3}
     assert (one.layout, one.frame_rate, one.label_names) == (store.layout, store.frame_rate, store.label_names)
     for column in ("labels", "subjects", "cameras", "setups", "splits"):
         np.testing.assert_array_equal(getattr(one, column), getattr(store, column))
-    assert split_indices(one, "split", "test").tolist() == list(range(1, 150, 3))
-    assert repr(one).endswith(f"corpus='folder', layout='kinect20', samples=150, files={len(one.shards)})")
+    assert split_indices(one, "split", "test").tolist() == list(range(1, 420, 3))
+    assert repr(one).endswith(f"corpus='folder', layout='kinect20', samples=420, files={len(one.shards)})")
     assert [sample.name for sample in pickle.loads(pickle.dumps(one))] == store.names.tolist()
 
 
 def test_datasets_loads_the_folder(store, folder):
     loaded = datasets.load_dataset(str(folder), cache_dir=str(folder.parent / "cache"))
-    assert {name: len(part) for name, part in loaded.items()} == {"unassigned": 50, "train": 50, "test": 50}
+    assert {name: len(part) for name, part in loaded.items()} == {"unassigned": 140, "train": 140, "test": 140}
     part = loaded["test"].with_format("numpy")
     assert part.features["label"].names == list(LABELS)
     assert part.features.arrow_schema.metadata is not None
-    for row in (part[0], part[49]):
+    for row in (part[0], part[139]):
         sample = store[int(row["index"])]
         np.testing.assert_array_equal(row["keypoints"].reshape(row["shape"]), sample.keypoints)
         np.testing.assert_array_equal(row["frame_mask"].reshape(row["shape"][:2]), sample.frame_mask)
@@ -111,7 +111,7 @@ def test_datasets_loads_the_folder(store, folder):
     labelled = {row["index"]: row["frame_labels"] for row in loaded["test"]}
     assert all((labels is None) == (store[index].frame_labels is None) for index, labels in labelled.items())
     stream = datasets.load_dataset(str(folder), split="train", streaming=True)
-    assert [row["index"] for row in stream] == list(range(0, 150, 3))
+    assert [row["index"] for row in stream] == list(range(0, 420, 3))
     assert datasets.Features.from_arrow_schema(sample_schema(LABELS)) == part.features
 
 
@@ -120,7 +120,7 @@ def test_the_card(store, folder):
     metadata = yaml.safe_load(text.split("---\n")[1])
     assert metadata["size_categories"] == ["n<1K"] and "kinect20" in metadata["tags"]
     assert metadata["configs"][0]["data_files"][2] == {"split": "test", "path": "data/test-*.parquet"}
-    for words in ("150 recordings", "20 joints x 3", "3 classes", "| train | 50 |", "`spine_mid`", "the user's own"):
+    for words in ("420 recordings", "20 joints x 3", "3 classes", "| train | 140 |", "`spine_mid`", "the user's own"):
         assert words in text, words
     code = text.split("```python\n")[1].split("```")[0].replace("this/folder", str(folder))
     scope = {}
@@ -195,7 +195,7 @@ def test_damage_is_seen(store, folder, tmp_path):
 
 
 def test_files_of_other_shards_do_not_mix(store, folder, tmp_path):
-    other = write(make_store(tmp_path / "other", seed=1, splits=("train", "test", "")), tmp_path / "others")
+    other = write(make_store(tmp_path / "other", 420, seed=1, splits=("train", "test", "")), tmp_path / "others")
     mine = next(entry for entry in SkeletonShards(folder).shards if entry["split"] == "test")
     theirs = next(entry for entry in other.shards if entry["split"] == "test")
     shutil.copy(tmp_path / "others" / theirs["file"], folder / mine["file"])

@@ -188,23 +188,38 @@ def table_samples(table: pyarrow.Table, where: str) -> Iterator[tuple[int, Skele
         )
 
 
-def _cut(store: SkeletonStore, indices: np.ndarray, shard_bytes: int) -> list[list[list[int]]]:
-    """Cut samples into shards of about `shard_bytes`, and each shard into row groups."""
-    sizes = store.num_persons * store.num_frames * len(store.layout.joints) * store.num_channels * 4
-    shards: list[list[list[int]]] = []
-    shard_size = group_size = 0
-    for index, size in zip(indices.tolist(), sizes[indices].tolist(), strict=True):
-        if not shards or shard_size + size > shard_bytes:
-            shards.append([])
-            shard_size = 0
-        groups = shards[-1]
-        if not groups or len(groups[-1]) == _GROUP_SAMPLES or group_size + size > _GROUP_BYTES:
+def row_groups(store: SkeletonStore, indices: np.ndarray) -> list[list[int]]:
+    """Cut samples into runs that are read at once: 64, or fewer if they are long."""
+    sizes = _sizes(store)
+    groups: list[list[int]] = []
+    group_size = 0
+    for index in indices.tolist():
+        if not groups or len(groups[-1]) == _GROUP_SAMPLES or group_size + sizes[index] > _GROUP_BYTES:
             groups.append([])
             group_size = 0
         groups[-1].append(index)
+        group_size += sizes[index]
+    return groups
+
+
+def _cut(store: SkeletonStore, indices: np.ndarray, shard_bytes: int) -> list[list[list[int]]]:
+    """Cut samples into shards of about `shard_bytes`, each of whole row groups."""
+    sizes = _sizes(store)
+    shards: list[list[list[int]]] = []
+    shard_size = 0
+    for group in row_groups(store, indices):
+        size = sum(sizes[index] for index in group)
+        if not shards or shard_size + size > shard_bytes:
+            shards.append([])
+            shard_size = 0
+        shards[-1].append(group)
         shard_size += size
-        group_size += size
     return shards
+
+
+def _sizes(store: SkeletonStore) -> list[int]:
+    """Bytes of the coordinates of every sample."""
+    return (store.num_persons * store.num_frames * len(store.layout.joints) * store.num_channels * 4).tolist()
 
 
 def split_members(store: SkeletonStore) -> dict[str, np.ndarray]:
@@ -676,6 +691,7 @@ __all__ = [
     "SkeletonShards",
     "check_shards_folder",
     "dataset_card",
+    "row_groups",
     "sample_schema",
     "samples_table",
     "shards_to_store",
