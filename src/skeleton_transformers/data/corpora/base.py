@@ -245,6 +245,15 @@ def make_sample(
     )
 
 
+def file_state(path: Path) -> tuple[int, int]:
+    """Size and time of a file, which tell whether what was read of it is still true; (0, 0) of one that is not there."""
+    try:
+        status = path.stat()
+    except OSError:  # the reader says so
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def cut_recording(
     path: Path, keypoints: np.ndarray, frame_mask: np.ndarray, start: int = 0, end: int = -1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -350,6 +359,7 @@ __all__ = [
     "Recording",
     "SampleTable",
     "cut_recording",
+    "file_state",
     "label_frames",
     "label_runs",
     "make_sample",

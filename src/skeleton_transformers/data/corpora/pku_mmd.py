@@ -21,6 +21,7 @@ from .base import (
     Recording,
     SampleTable,
     cut_recording,
+    file_state,
     label_frames,
     make_sample,
 )
@@ -89,7 +90,7 @@ _ABSENT_2 = ("A05N04-M", "A07N12-M", "A08N12-M", "A14N12-M", "A20N01-M")
 
 
 @lru_cache(maxsize=1)
-def _read_video(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_video(path: Path, state: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The actions of a video follow each other in a listing, so keeping the last one read saves reading it for each of them."""
     return read_pku_skeleton(path)
 
@@ -212,7 +213,7 @@ class PKUMMDCorpus(Corpus):
 
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
         path = folder / recording.path
-        keypoints, frame_mask = _read_video(path)
+        keypoints, frame_mask = _read_video(path, file_state(path))
         if not options.takes:
             return make_sample(recording, *cut_recording(path, keypoints, frame_mask, recording.start, recording.end))
         frame_labels = label_frames(path, recording.instances, frame_mask.shape[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from .base import (
     Recording,
     SampleTable,
     cut_recording,
+    file_state,
     label_runs,
     make_sample,
     name_numbers,
@@ -41,6 +43,12 @@ _NAME = re.compile(r"Seq(?P<sequence>\d+)_(?P<subject>\d+)")
 _EMPTY = ("Seq2_10", "Seq4_10")
 _SUBJECTS = tuple(range(1, 13))
 _SEQUENCES = tuple(range(1, 7))
+
+
+@lru_cache(maxsize=1)
+def _read_take(path: Path, state: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The actions of a take follow each other in a listing, so keeping the last one read saves reading it for each of them."""
+    return read_precog_csv(path, len(_LABELS))
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class PRECOGCorpus(Corpus):
         for take in takes:  # where the actions are is only in the files themselves, which are small
             path = folder / take.path
             try:
-                _, _, frame_labels = read_precog_csv(path, len(self.label_names))
+                _, _, frame_labels = _read_take(path, file_state(path))
             except RecordingError as error:
                 listing.skipped.append((take.path, str(error).removeprefix(str(path)).lstrip(":, ")))
                 continue
@@ -87,7 +95,7 @@ class PRECOGCorpus(Corpus):
 
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
         path = folder / recording.path
-        keypoints, frame_mask, frame_labels = read_precog_csv(path, len(self.label_names))
+        keypoints, frame_mask, frame_labels = _read_take(path, file_state(path))
         if options.takes:
             return make_sample(recording, keypoints, frame_mask, frame_labels)
         return make_sample(recording, *cut_recording(path, keypoints, frame_mask, recording.start, recording.end))
