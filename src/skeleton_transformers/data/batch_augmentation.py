@@ -67,22 +67,22 @@ class BatchAugmentation:
         changed = _uniform(0, 1, (batch,), generator, keypoints) < settings.probability
         spatial = _integers(max(1, len(settings.spatial)), (batch,), generator, keypoints)
         temporal = _integers(max(1, len(settings.temporal)), (batch,), generator, keypoints)
+        keypoints = keypoints.clone()
         for number, name in enumerate(settings.spatial):
             rows = torch.nonzero(changed & (spatial == number))[:, 0]
             if len(rows):
-                part = self._apply_spatial(name, keypoints[rows], frame_mask[rows], num_frames[rows], generator)
-                keypoints = keypoints.index_copy(0, rows, part)
+                keypoints[rows] = self._apply_spatial(
+                    name, keypoints[rows], frame_mask[rows], num_frames[rows], generator
+                )
         if not settings.temporal:
             return keypoints, frame_mask
         starts, lengths, targets = torch.zeros_like(num_frames), num_frames.clone(), num_frames.clone()
-        order = _positions(batch, int(num_frames.max()), keypoints)
         for number, name in enumerate(settings.temporal):
             rows = torch.nonzero(changed & (temporal == number))[:, 0]
             frames = num_frames[rows]
             if name == "interpolate":
                 shares = _uniform(*settings.interpolate_range, (len(rows),), generator, keypoints)
-                part = interpolate(keypoints[rows], frame_mask[rows], shares)
-                keypoints = keypoints.index_copy(0, rows, part)
+                keypoints[rows] = interpolate(keypoints[rows], frame_mask[rows], shares)
             elif name == "crop":
                 shares = _uniform(0, settings.crop_ratio, (len(rows),), generator, keypoints)
                 removed = torch.minimum(torch.round(frames * shares).long(), frames - 1)
@@ -99,17 +99,10 @@ class BatchAugmentation:
                 factors = _uniform(*settings.speed_range, (len(rows),), generator, keypoints)
                 targets[rows] = torch.round(frames / factors).long().clamp(min=1)
             else:
-                order[rows] = shuffled_orders(frames, order.shape[1], generator)
-        keypoints, frame_mask = _reorder(keypoints, frame_mask, order)
-        new_keypoints, new_mask = resize_part(keypoints, frame_mask, starts, lengths, targets)
-        lost = frame_mask.any(dim=(1, 2)) & ~new_mask.any(dim=(1, 2))
-        if lost.any():
-            starts, lengths, targets = (
-                torch.where(lost, whole, part)
-                for whole, part in ((0 * starts, starts), (num_frames, lengths), (num_frames, targets))
-            )
-            return resize_part(keypoints, frame_mask, starts, lengths, targets)
-        return new_keypoints, new_mask
+                order = shuffled_orders(frames, keypoints.shape[2], generator)
+                keypoints[rows] = frames_at(keypoints[rows], order)
+                frame_mask = frame_mask.index_copy(0, rows, mask_at(frame_mask[rows], order))
+        return _resize_some(keypoints, frame_mask, num_frames, starts, lengths, targets)
 
     def _apply_spatial(
         self, name: str, keypoints: Tensor, frame_mask: Tensor, num_frames: Tensor, generator: torch.Generator
@@ -212,12 +205,13 @@ def shift_joints(points: Tensor, joints: Tensor, offsets: Tensor) -> Tensor:
 
 def transform_joints(points: Tensor, chosen: Tensor, matrices: Tensor) -> Tensor:
     """Joints chosen by bool `(batch, joints)` multiplied, as row vectors, by a matrix `(batch, coordinates, coordinates)`."""
-    return torch.where(chosen[:, None, None, :, None], points @ matrices[:, None, None], points)
+    return torch.where(chosen[:, None, None, :, None], rotate(points, matrices.mT), points)
 
 
 def rotate(points: Tensor, matrices: Tensor) -> Tensor:
     """Points multiplied by a matrix `(batch, coordinates, coordinates)`: x <- matrix @ x."""
-    return points @ matrices.mT[:, None, None]
+    # (B, M, T, V, C) -> (B, M * T * V, C): one product per sample instead of one per frame
+    return (points.flatten(1, 3) @ matrices.mT).view(points.shape)
 
 
 def mirror(points: Tensor, permutation: Tensor, axis: int, origin: float = 0.0) -> Tensor:
@@ -257,10 +251,12 @@ def move(
         return start + weight * (values.gather(1, (before + 1).clamp(max=segments)) - start)
 
     angle, factor = at(torch.deg2rad(angles)), at(factors)
-    shift = torch.stack([at(shifts[..., 0]), at(shifts[..., 1])], dim=-1)  # (batch, frames, 2)
-    cos, sin = factor * angle.cos(), factor * angle.sin()
-    matrices = torch.stack([torch.stack([cos, -sin], dim=-1), torch.stack([sin, cos], dim=-1)], dim=-2)
-    plane = (points[..., :2] - center) @ matrices.mT[:, None] + shift[:, None, :, None] + center
+    cos, sin, shift_x, shift_y = (
+        values[:, None, :, None]  # (batch, frames) -> (batch, 1, frames, 1), for every person and joint
+        for values in (factor * angle.cos(), factor * angle.sin(), at(shifts[..., 0]), at(shifts[..., 1]))
+    )
+    x, y = points[..., 0] - center, points[..., 1] - center
+    plane = torch.stack([cos * x - sin * y + shift_x, sin * x + cos * y + shift_y], dim=-1) + center
     plane = torch.where(points.any(dim=-1, keepdim=True), plane, 0)
     return torch.cat([plane, points[..., 2:]], dim=-1)
 
@@ -304,7 +300,7 @@ def resize_part(
     Returns:
         keypoints and frame_mask, padded to the largest of `targets`.
     """
-    width = int(targets.max())
+    width = int(targets.max()) if len(targets) else 1
     frames = torch.arange(width, dtype=torch.float64, device=keypoints.device)
     places = (frames + 0.5) * (lengths / targets.double())[:, None] - 0.5  # (batch, width)
     places = torch.where(
@@ -314,17 +310,39 @@ def resize_part(
     before = places.long()
     after = torch.minimum(before + 1, (lengths - 1)[:, None])
     weight = places - before
-    inside = frames < targets[:, None]
     before, after = before + starts[:, None], after + starts[:, None]
-    nearest = torch.where(weight < 0.5, before, after)
-    _, mask = _reorder(None, frame_mask, nearest)
-    mask = mask & inside[:, None]
-    start, there_before = _reorder(keypoints, frame_mask, before)
-    end, there_after = _reorder(keypoints, frame_mask, after)
-    # share of `end` where both neighbours are present, else 0 or 1 for the nearest alone
-    blend = torch.where(there_before & there_after, weight[:, None], (weight >= 0.5).double()[:, None])
-    values = start + blend[..., None, None].to(keypoints.dtype) * (end - start)
+    mask = mask_at(frame_mask, torch.where(weight < 0.5, before, after)) & (frames < targets[:, None])[:, None]
+    values = frames_at(keypoints, before)
+    if bool((lengths != targets).any()):
+        both = mask_at(frame_mask, before) & mask_at(frame_mask, after)
+        # share of the frame after where both are present, else 0 or 1 for the nearest alone
+        share = torch.where(both, weight[:, None], (weight >= 0.5).double()[:, None]).to(keypoints.dtype)
+        values = torch.lerp(values, frames_at(keypoints, after), share[..., None, None])
     return values * mask[..., None, None], mask
+
+
+def _resize_some(
+    keypoints: Tensor, frame_mask: Tensor, num_frames: Tensor, starts: Tensor, lengths: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`resize_part` of the samples in which it changes anything and leaves somebody; the others as they are."""
+    rows = torch.nonzero((lengths != num_frames) | (targets != num_frames))[:, 0]
+    part, part_mask = resize_part(keypoints[rows], frame_mask[rows], starts[rows], lengths[rows], targets[rows])
+    kept = part_mask.any(dim=2).any(dim=1)
+    if not bool(kept.all()):
+        rows, part, part_mask = rows[kept], part[kept], part_mask[kept]
+    final = num_frames.index_copy(0, rows, targets[rows])
+    width = int(final.max())
+    if len(rows) == len(keypoints):
+        return part[:, :, :width], part_mask[:, :, :width]
+    shared = min(width, keypoints.shape[2])
+    result = keypoints.new_zeros(*keypoints.shape[:2], width, *keypoints.shape[3:])
+    result[:, :, :shared] = keypoints[:, :, :shared]
+    mask = frame_mask.new_zeros(*frame_mask.shape[:2], width)
+    mask[:, :, :shared] = frame_mask[:, :, :shared]
+    shared = min(width, part.shape[2])
+    result[rows], mask[rows] = 0, False
+    result[rows, :, :shared], mask[rows, :, :shared] = part[:, :, :shared], part_mask[:, :, :shared]
+    return result, mask
 
 
 def loop_clips(
@@ -340,7 +358,7 @@ def loop_clips(
     """
     steps = torch.arange(length, device=keypoints.device)
     places = (starts[:, None] + speeds[:, None] * steps) % num_frames[:, None]
-    return _reorder(keypoints, frame_mask, places)
+    return frames_at(keypoints, places), mask_at(frame_mask, places)
 
 
 def shuffled_orders(num_frames: Tensor, width: int, generator: torch.Generator) -> Tensor:
@@ -356,14 +374,18 @@ def shuffled_orders(num_frames: Tensor, width: int, generator: torch.Generator) 
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-def _reorder(keypoints: Tensor | None, frame_mask: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames in the order of places `(batch, new frames)`."""
-    mask = frame_mask.gather(2, places[:, None].expand(-1, frame_mask.shape[1], -1))
-    if keypoints is None:
-        return frame_mask, mask
-    batch = torch.arange(len(places), device=places.device)[:, None]
-    # indexing with arrays on both sides of the persons puts them first: (B, T', M, V, C) -> (B, M, T', V, C)
-    return keypoints[batch, :, places].transpose(1, 2), mask
+def frames_at(keypoints: Tensor, places: Tensor) -> Tensor:
+    """The frames at places `(batch, new frames)`: `(batch, persons, new frames, joints, channels)`."""
+    batch, persons, frames, joints, channels = keypoints.shape
+    first = torch.arange(batch * persons, device=places.device).view(batch, persons, 1) * frames
+    rows = keypoints.reshape(batch * persons * frames, joints * channels)  # (B, M, T, V, C) -> (B * M * T, V * C)
+    chosen = rows.index_select(0, (first + places[:, None]).flatten())
+    return chosen.view(batch, persons, places.shape[1], joints, channels)
+
+
+def mask_at(frame_mask: Tensor, places: Tensor) -> Tensor:
+    """The mask at places `(batch, new frames)`: `(batch, persons, new frames)`."""
+    return frame_mask.gather(2, places[:, None].expand(-1, frame_mask.shape[1], -1))
 
 
 def _positions(batch: int, frames: int, like: Tensor) -> Tensor:

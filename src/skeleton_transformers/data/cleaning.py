@@ -413,8 +413,11 @@ def clean_sample(
         keypoints = np.concatenate(
             [keypoints, cleaned.confidence[..., None] * cleaned.present_joints[..., None]], axis=-1
         )
-    changed = {"keypoints": keypoints[present], "frame_mask": cleaned.frame_mask[present]}
-    return dataclasses.replace(sample, **changed, frame_labels=cleaned.frame_labels), report
+    mask = cleaned.frame_mask[present]
+    sample = dataclasses.replace(
+        sample, keypoints=keypoints[present], frame_mask=mask, frame_labels=cleaned.frame_labels
+    )
+    return sample, report
 
 
 def _rate(recording: SkeletonRecording, switch: str) -> float:
