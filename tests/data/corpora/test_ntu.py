@@ -98,6 +98,27 @@ def test_cross_view_has_the_nominal_counts():
     assert set(rows.cameras[test]) == {1} and set(rows.cameras[~test]) == {2, 3}
 
 
+@pytest.mark.parametrize(
+    ("corpus", "protocol", "nominal"),
+    [
+        ("ntu60", "xsub", (40320, 16560)),
+        ("ntu60", "xview", (37920, 18960)),
+        ("ntu120", "xsub", (63360, 51120)),
+        ("ntu120", "xset", (54720, 59760)),
+    ],
+)
+def test_nominal_counts_less_the_missing_recordings_are_the_expected_ones(fixtures, corpus, protocol, nominal):
+    """A pair of setup and performer gives 360 recordings: 3 cameras, 2 replications, 60 actions. The official list names the missing ones."""
+    description = get_corpus(corpus)
+    missing = sorted(read_missing_list(fixtures / "ntu_missing_skeletons.txt"))
+    missing = [name for name in missing if parse_ntu_name(name)["setup"] <= description.num_setups]
+    test = description.test_members(table(missing), protocol)
+    assert sum(nominal) == description.expected.samples and all(count % 120 == 0 for count in nominal)
+    parts = nominal[0] - int((~test).sum()), nominal[1] - int(test.sum())
+    assert parts == description.expected.protocols[protocol]
+    assert len(missing) == description.expected.samples - description.expected.usable
+
+
 def test_cross_setup_parts():
     rows = table(names(range(1, 33), [1], [1], [1], [1]))
     test = get_corpus("ntu120").test_members(rows, "xset")
