@@ -98,6 +98,35 @@ def test_runs_of_labels_and_back(tmp_path):
         label_frames(tmp_path, [(4, 9, 20)], 9)
 
 
+def write_take(path, labels, names):
+    frames = [";".join(["0.1 0.2 0.3"] * len(names)) + (f";{label}" if label != "" else "") for label in labels]
+    path.write_text("\n".join(["; ".join(names), *frames]) + "\n")
+
+
+def test_precog(tmp_path):
+    folder = tmp_path / "CSV"
+    folder.mkdir()
+    limbs = ("Shoulder", "Elbow", "Wrist", "Hand", "Hip", "Knee", "Ankle", "Foot")
+    names = ["HipCenter", "Spine", "ShoulderCenter", "Head", *(p + s for p in limbs for s in ("Left", "Right"))]
+    write_take(folder / "Seq1_3.csv", [0, 2, 2, 0, 8, 8, 1], names)
+    write_take(folder / "Seq2_4.csv", [0, 9], names)
+    write_take(folder / "Seq3_4.csv", ["", ""], names)
+    write_take(folder / "Seq4_4.csv", [0, 1], names[:6])
+    write_take(folder / "take.csv", [0, 1], names)
+    report, store = prepare("precog", folder, tmp_path / "store")
+    assert store.names.tolist() == ["Seq1_3_00", "Seq1_3_01", "Seq1_3_02"] and store.labels.tolist() == [1, 7, 0]
+    assert (
+        store.num_frames.tolist() == [2, 2, 1]
+        and store.subjects.tolist() == [3] * 3
+        and store.setups.tolist() == [1] * 3
+    )
+    reasons = {entry["file"]: entry["reason"] for entry in report["skipped"]}
+    assert reasons["Seq2_4.csv"] == "the label 9 at the ends of its lines, expected numbers from 0 to 8"
+    assert reasons["Seq3_4.csv"].startswith("no labels at the ends of its lines")
+    assert reasons["Seq4_4.csv"].startswith("line 1: names the 6 joints")
+    assert reasons["take.csv"] == "the name 'take' is not of the form SeqN_S"
+
+
 def test_precog_on_the_real_recordings(real_data, tmp_path):
     folder = real_data / "precog2016"
     report, takes = prepare("precog", folder, tmp_path / "takes", takes=True)

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...skeletons import get_layout
 from ..formats.errors import RecordingError
-from ..formats.precog_csv import read_precog_csv
+from ..recordings import read_skeletons
 from ..storage import SkeletonSample
 from .base import (
     Corpus,
@@ -47,8 +48,19 @@ _SEQUENCES = tuple(range(1, 7))
 
 @lru_cache(maxsize=1)
 def _read_take(path: Path, state: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The actions of a take follow each other in a listing, so keeping the last one read saves reading it for each of them."""
-    return read_precog_csv(path, len(_LABELS))
+    """Keypoints, frame mask and labels of the frames of a take.
+
+    The actions of a take follow each other in a listing, so keeping the last one read saves reading it for each of them.
+    """
+    take = read_skeletons(path, format="kinect-csv")
+    if take.layout != get_layout("kinect20"):
+        raise RecordingError(
+            f"{path}, line 1: names the {take.layout.num_joints} joints {', '.join(take.layout.joints)}"
+        )
+    if take.frame_labels is None or take.frame_labels.max() > len(_LABELS):
+        found = "no labels" if take.frame_labels is None else f"the label {take.frame_labels.max()}"
+        raise RecordingError(f"{path}: {found} at the ends of its lines, expected numbers from 0 to {len(_LABELS)}")
+    return take.keypoints, take.frame_mask, take.frame_labels.astype(np.int16)
 
 
 @dataclass(frozen=True)
