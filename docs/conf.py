@@ -19,3 +19,21 @@ napoleon_numpy_docstring = False
 # Docstrings are Markdown in the manner of transformers: single backticks are code.
 default_role = "code"
 suppress_warnings = ["myst.xref_missing", "ref.python"]
+napoleon_use_ivar = True  # fields documented once, in the docstring of their class
+
+
+def fences_to_directives(app, what, name, obj, options, lines):
+    """Examples in docstrings stand between Markdown fences, which reStructuredText does not know."""
+    converted, inside = [], False
+    for line in lines:
+        fence = line.lstrip().startswith("```")
+        if fence and not inside:
+            converted += ["", f".. code-block:: {line.strip().removeprefix('```') or 'text'}", ""]
+        elif not fence:
+            converted.append(f"   {line}" if inside else line)
+        inside ^= fence
+    lines[:] = [*converted, ""]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", fences_to_directives)

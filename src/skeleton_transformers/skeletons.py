@@ -225,7 +225,7 @@ class SkeletonLayout:
 
     @property
     def mirror_permutation(self) -> np.ndarray:
-        """Joints with left and right exchanged, int64 `(joints,)`; mirrored names are `x[..., permutation, :]`."""
+        """Joints with left and right exchanged, int64 `(joints,)`: the mirrored pose is `x[..., permutation, :]`."""
         permutation = np.arange(self.num_joints)
         for left, right in self.left_right:
             permutation[left], permutation[right] = right, left

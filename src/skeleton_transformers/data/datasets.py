@@ -236,7 +236,8 @@ class SkeletonDataset(Dataset):
     Args:
         store: store, or several stores of the same joint layout.
         indices: samples to use, int `(n,)`, or one such array per store; `None` takes all.
-        feature_extractor, augmentation, **options: see [`SequencePipeline`].
+        feature_extractor, augmentation: see [`SequencePipeline`].
+        options: the other arguments of [`SequencePipeline`].
 
     Raises:
         ValueError: the stores have different layouts, or no sequence is left.

@@ -89,7 +89,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, nu
     """Expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017, equation 3).
 
     The confidence (largest probability) is cut into `num_bins` equal bins (a, b]; the result is the mean over samples of
-    |accuracy - confidence| of their bin.
+    `|accuracy - confidence|` of their bin.
 
     Args:
         probabilities: (samples, classes), rows sum to 1.
