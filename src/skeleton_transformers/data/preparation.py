@@ -34,6 +34,7 @@ from ..skeletons import get_layout
 from .body_selection import BODY_SCHEMES
 from .cleaning import CleaningOptions, clean_sample
 from .corpora import Corpus, Listing, PreparationOptions, Recording, get_corpus, list_corpora, split_indices
+from .corpora.base import label_runs
 from .corpora.completeness import check_completeness
 from .formats.errors import RecordingError
 from .processes import run_in_processes
@@ -653,6 +654,8 @@ def describe_store(store: SkeletonStore) -> dict[str, Any]:
         "persons": {str(key): count for key, count in sorted(Counter(persons.tolist()).items())},
         "labels": _label_counts(store.labels, store.label_names),
     }
+    if store.has_frame_labels.any():
+        description["actions"] = _action_counts(store)
     for key in ("subjects", "cameras", "setups"):
         values = getattr(store, key)
         description[key] = int(len(np.unique(values[values >= 0])))
@@ -676,6 +679,16 @@ def _label_counts(labels: np.ndarray, names: list[str]) -> dict[str, int]:
     return counts | ({"(none)": unlabelled} if unlabelled else {})
 
 
+def _action_counts(store: SkeletonStore) -> dict[str, int]:
+    """Runs of every label in the frames of untrimmed takes."""
+    counts = np.zeros(len(store.label_names), dtype=np.int64)
+    for index in range(len(store)):
+        if (frame_labels := store.frame_labels(index)) is not None:
+            for label, _, _ in label_runs(frame_labels):
+                counts[label - 1] += 1
+    return dict(zip(store.label_names, counts.tolist()))
+
+
 def format_description(description: dict[str, Any]) -> str:
     """The lines that `inspect` and `prepare` print."""
     frames = description["frames"]
@@ -696,8 +709,10 @@ def format_description(description: dict[str, Any]) -> str:
         parts.append(
             f"{protocol:<11} {sizes['train']} train (of these {sizes['validation']} for validation), {sizes['test']} test"
         )
-    parts.append(f"labels      {len(description['labels'])}")
-    parts += [f"  {count:>7}  {name}" for name, count in description["labels"].items() if count]
+    for key in ("labels", "actions"):
+        if key in description:
+            parts.append(f"{key:<11} {len(description[key])}")
+            parts += [f"  {count:>7}  {name}" for name, count in description[key].items() if count]
     return "\n".join(parts)
 
 

@@ -66,7 +66,9 @@ def test_actions_are_cut_out(tmp_path, phase1):
 
 
 def test_takes_have_a_label_in_every_frame(tmp_path, phase1):
-    _, store = prepare(phase1, tmp_path / "store", takes=True)
+    report, store = prepare(phase1, tmp_path / "store", takes=True)
+    counts = {name: count for name, count in report["actions"].items() if count}
+    assert counts == {"bow": 1, "brush hair": 1, "drop": 1, "stand up": 3, "writing": 1}
     assert store.names.tolist() == ["0002-L", "0002-M", "0003-R", "0004-L"]
     assert (store.labels == -1).all() and (store.num_frames == FRAMES).all()
     expected = np.zeros(FRAMES, np.int16)
