@@ -14,13 +14,13 @@ import io
 import itertools
 import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from ...skeletons import SkeletonLayout, get_layout, list_layouts
 from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, foreign_parser, make_recording
 from .joint_names import canonical_joint_names, layout_of_joints
+from .matlab import load_mat
 from .utd_mhad_mat import read_utd_mhad_mat
 
 
@@ -97,62 +97,16 @@ def read_npz(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
 
 
 def read_mat(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
-    """Read a MATLAB file of version 4 to 7.3 (which needs the package `h5py`).
+    """Read a MATLAB file of version 5 to 7.3 (which needs the package `h5py`).
 
     Raises:
         RecordingError: if the file is damaged, or no array (or none of several) is the recording.
     """
-    if _is_hdf5(file):
-        return _recording(file, _read_hdf5(file), options, any_order=True)
-    from scipy.io import loadmat
-
-    with foreign_parser(file, "MATLAB file"):
-        content = loadmat(io.BytesIO(file.data), simplify_cells=True)
-    arrays = _flatten({name: value for name, value in content.items() if not name.startswith("__")})
+    arrays = load_mat(file)
     if "d_skel" in arrays and options.item is None:
         keypoints, mask = read_utd_mhad_mat(file.path)
         return make_recording(file, keypoints, get_layout("kinect20"), frame_mask=mask, frame_rate=30.0, units="metre")
     return _recording(file, arrays, options, any_order=True)
-
-
-def _flatten(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays and texts of a file and of its structs, by their names."""
-    found: dict[str, np.ndarray] = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            found |= {key: inner for key, inner in _flatten(value).items() if key not in found}
-        elif isinstance(value, (np.ndarray, int, float, str, list)):
-            found[str(name)] = np.asarray(value)
-    return found
-
-
-def _is_hdf5(file: RecordingFile) -> bool:
-    return file.head.startswith((b"\x89HDF", b"MATLAB 7.3"))
-
-
-def _read_hdf5(file: RecordingFile) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise file.error(
-            "a MATLAB file of version 7.3; save it with `save(name, variables, '-v7')`, or install h5py with "
-            "`pip install 'skeleton_transformers[mat73]'`"
-        ) from error
-
-    arrays = {}
-    with foreign_parser(file, "MATLAB 7.3 file"), h5py.File(io.BytesIO(file.data), "r") as content:
-
-        def collect(name: str, entry: Any) -> None:
-            if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "fiub" and not name.startswith("#"):
-                if entry.size * entry.dtype.itemsize > _LARGEST:
-                    raise file.error(f"holds more than {_LARGEST >> 30} GiB", f"array {name!r}")
-                # MATLAB counts axes the other way round
-                value = entry[()].T
-                is_text = entry.attrs.get("MATLAB_class") == b"char"
-                arrays[name.rsplit("/", 1)[-1]] = np.array("".join(map(chr, value.ravel()))) if is_text else value
-
-        content.visititems(collect)
-    return arrays
 
 
 def _recording(

@@ -42,6 +42,7 @@ def read_coco_json(file: RecordingFile, options: ReadOptions) -> SkeletonRecordi
         return read_result_list(file, options, file.frame_places(ids, "image ids"))
     places, num_frames, size = _images(file)
     layout, order = _layout(file, options)
+    count = len(order)
     frames, poses, names = [], [], []
     for number, entry in enumerate(file.json["annotations"]):
         place = f"annotation {number}"
@@ -61,9 +62,9 @@ def read_coco_json(file: RecordingFile, options: ReadOptions) -> SkeletonRecordi
         pose[:, 2] = pose[:, 2] > 0
         if layout is None:
             layout, used = file.body_layout(len(pose), options, "coco17", "halpe26", "wholebody23")
-            order = list(range(used))
-        if len(pose) <= max(order):
-            raise file.error(f"{len(pose)} joints, expected {len(order)}", f"{place}, keypoints")
+            order, count = list(range(used)), len(pose)
+        if len(pose) != count:
+            raise file.error(f"{len(pose)} joints, expected {count}", f"{place}, keypoints")
         frames.append(places[image])
         poses.append(pose[order])
         names.append(entry.get("track_id"))

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ...skeletons import get_layout
+from .base import RecordingFile
 from .errors import RecordingError
+from .matlab import load_mat
 from .rows import single_person
 
 
@@ -35,17 +37,8 @@ def read_utd_mhad_mat(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         RecordingError: if the file is damaged or shows nobody in any frame.
     """
-    from scipy.io import loadmat
-
     path = Path(path)
-    try:
-        values = loadmat(path, variable_names=["d_skel"]).get("d_skel")
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # a damaged file makes scipy raise whatever its bytes lead it to
-        raise RecordingError(
-            f"{path}: not a MATLAB file of version 4 to 7.2 ({type(error).__name__}: {error})"
-        ) from error
+    values = load_mat(RecordingFile(path)).get("d_skel")
     if values is None:
         raise RecordingError(f"{path}: no variable 'd_skel'; is it a skeleton file (aN_sN_tN_skeleton.mat)?")
     if (
