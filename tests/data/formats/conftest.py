@@ -170,6 +170,11 @@ def build() -> dict[str, tuple[str, bytes]]:
     }
     kinect = ";".join(["HipCenter", "Head", "KneeLeft"])
     kinect_rows = [";".join(" ".join(map(str, joint)) for joint in frame) + ";0" for frame in points(3)]
+    kinetics = [
+        {"frame_index": n, "skeleton": [{"pose": f.ravel().tolist(), "score": [0.5] * 18}]}
+        for n, f in enumerate(points(18, 2), 1)
+    ]
+    pku = np.concatenate([points(25), np.zeros((FRAMES, 25, 3))], axis=1).reshape(FRAMES, -1)
     files = {
         "npy": ("take.npy", npy(points(20).astype(np.float32))),
         "npz": ("take.npz", npz(keypoints=points(20), frame_rate=25.0, layout="kinect20", units="metre")),
@@ -190,6 +195,9 @@ def build() -> dict[str, tuple[str, bytes]]:
         "bvh": ("take.bvh", BVH.encode()),
         "trc": ("take.trc", trc()),
         "kinect-csv": ("take.csv", ("\n".join([kinect, *kinect_rows]) + "\n").encode()),
+        "kinetics-json": ("clip.json", json.dumps({"data": kinetics, "label": "yoga", "label_index": 398}).encode()),
+        "pku-mmd-text": ("0002-L.txt", table([], pku, " ")[1:]),
+        "expmap-text": ("walking_1.txt", table([], points(33).reshape(FRAMES, -1))[1:]),
         "ntu-skeleton": ("S001C001P001R001A001.skeleton", ntu()),
         "msr-action3d-text": (
             "a01_s01_e01_skeleton3D.txt",

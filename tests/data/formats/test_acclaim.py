@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from skeleton_transformers.data.formats.acclaim import read_acclaim, read_amc, read_asf
 from skeleton_transformers.data.formats.errors import RecordingError
+from skeleton_transformers.data.recordings import read_skeletons
 
 
 ASF = """# comment
@@ -189,3 +190,10 @@ def test_real_bones_keep_their_lengths_and_people_stand_on_the_floor(real_data):
         rotations @ rotations.swapaxes(-1, -2), np.broadcast_to(np.eye(3), rotations.shape), atol=1e-9
     )
     assert root.shape == (343, 3)
+
+
+def test_found_by_its_ending(folder):
+    recording = read_skeletons(folder / "07_01.amc")
+    assert (recording.format, recording.units, recording.frame_rate) == ("acclaim-amc", "metre", None)
+    np.testing.assert_array_equal(recording.keypoints, read_acclaim(folder / "07_01.amc")[0])
+    assert recording.layout.joints[1] == "left_hip"

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...skeletons import SkeletonLayout
 from ..kinematics import forward_kinematics
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 
 
@@ -367,4 +368,20 @@ def _skeleton_of(path: Path) -> Path:
     )
 
 
-__all__ = ["AcclaimSkeleton", "read_acclaim", "read_amc", "read_asf"]
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    keypoints, mask, layout = read_acclaim(file.path)
+    return make_recording(file, keypoints, layout, frame_mask=mask, units="metre")
+
+
+FORMAT = FileFormat(
+    name="acclaim-amc",
+    title="Acclaim motion capture (a motion with its .asf skeleton beside it)",
+    suffixes=(".amc",),
+    layout="by the names of the bones",
+    units="metre",
+    detect=lambda file: file.suffix == ".amc",
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "AcclaimSkeleton", "read_acclaim", "read_amc", "read_asf"]

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...skeletons import get_layout
 from ..kinematics import forward_kinematics
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 
 
@@ -34,11 +35,13 @@ class ExpmapSkeleton:
         layout: layout of the positions: the nodes without those that always lie on another one.
         nodes: (node, parent, offset) in the order of the file; a node that is a joint of the layout has its name.
         unit: metres per unit of the offsets and of the root position.
+        frame_rate: frames per second.
     """
 
     layout: str
     nodes: tuple[tuple[str, str, tuple[float, float, float]], ...]
     unit: float
+    frame_rate: float
 
 
 _H36M = ExpmapSkeleton(
@@ -78,6 +81,7 @@ _H36M = ExpmapSkeleton(
         ("right hand end", "right_hand", (0.0, 0.0, 0.0)),
     ),
     unit=0.001,
+    frame_rate=50.0,
 )
 
 # This skeleton lacks the thorax bone and the last third of the forearms of the Acclaim files (2.07 and 1.68 units): its neck and collars
@@ -125,6 +129,7 @@ _CMU = ExpmapSkeleton(
         ("right_thumb", "right thumb base", (-0.59786, 0.0, 0.59786)),
     ),
     unit=ACCLAIM_UNIT,
+    frame_rate=120.0,
 )
 EXPMAP_SKELETONS = {"h36m": _H36M, "cmu": _CMU}
 
@@ -210,4 +215,35 @@ def expmap_positions(values: np.ndarray, skeleton: str) -> np.ndarray:
     return (positions[:, order] * tree.unit).astype(np.float32)[None]  # (T, V, C) -> (1, T, V, C)
 
 
-__all__ = ["ACCLAIM_UNIT", "EXPMAP_SKELETONS", "ExpmapSkeleton", "expmap_positions", "read_expmap_text"]
+def detect(file: RecordingFile) -> bool:
+    first = file.start.split("\n", 1)[0].split(",")
+    if len(first) not in (3 + 3 * len(tree.nodes) for tree in EXPMAP_SKELETONS.values()):
+        return False
+    try:
+        return bool(np.isfinite([float(field) for field in first]).all())
+    except ValueError:
+        return False
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    values, skeleton = read_expmap_text(file.path)
+    tree = EXPMAP_SKELETONS[skeleton]
+    keypoints = expmap_positions(values, skeleton)
+    mask = np.ones(keypoints.shape[:2], dtype=bool)
+    return make_recording(
+        file, keypoints, get_layout(tree.layout), frame_mask=mask, frame_rate=tree.frame_rate, units="metre"
+    )
+
+
+FORMAT = FileFormat(
+    name="expmap-text",
+    title="exponential maps of Human3.6M and CMU",
+    suffixes=(".txt",),
+    layout="h36m25 or cmu28",
+    units="metre",
+    detect=detect,
+    read=_read,
+)
+
+
+__all__ = ["ACCLAIM_UNIT", "EXPMAP_SKELETONS", "FORMAT", "ExpmapSkeleton", "expmap_positions", "read_expmap_text"]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ...skeletons import get_layout
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
 
 
@@ -153,4 +155,36 @@ def read_json(path: Path) -> Any:
         raise RecordingError(f"{path}: not JSON ({error}); the file is cut off or of another format") from error
 
 
-__all__ = ["read_json", "read_kinetics_json", "read_kinetics_labels"]
+def detect(file: RecordingFile) -> bool:
+    frames = file.json.get("data") if file.is_json and isinstance(file.json, dict) else None
+    return isinstance(frames, list) and bool(frames) and isinstance(frames[0], dict) and "skeleton" in frames[0]
+
+
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    keypoints, mask, (_, label) = read_kinetics_json(file.path)
+    points, score = keypoints[..., :2], keypoints[..., 2]
+    points[score == 0] = np.nan
+    return make_recording(
+        file,
+        points,
+        get_layout("openpose18"),
+        frame_mask=mask,
+        confidence=score,
+        frame_rate=30.0,
+        units="image fraction",
+        label=label,
+    )
+
+
+FORMAT = FileFormat(
+    name="kinetics-json",
+    title="Kinetics-Skeleton",
+    suffixes=(".json",),
+    layout="openpose18",
+    units="image fraction",
+    detect=detect,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "read_json", "read_kinetics_json", "read_kinetics_labels"]

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...skeletons import get_layout
+from .base import FileFormat, ReadOptions, RecordingFile, SkeletonRecording, make_recording
 from .errors import RecordingError
-from .rows import to_float32
+from .rows import first_row, to_float32
 
 
 _PERSONS, _JOINTS, _CHANNELS = 2, 25, 3
@@ -170,4 +172,20 @@ def read_pku_split(path: str | os.PathLike) -> tuple[frozenset[str], frozenset[s
     return train, test
 
 
-__all__ = ["PKUInstance", "read_pku_labels", "read_pku_skeleton", "read_pku_split"]
+def _read(file: RecordingFile, options: ReadOptions) -> SkeletonRecording:
+    keypoints, mask = read_pku_skeleton(file.path)
+    return make_recording(file, keypoints, get_layout("ntu25"), frame_mask=mask, frame_rate=30.0, units="metre")
+
+
+FORMAT = FileFormat(
+    name="pku-mmd-text",
+    title="PKU-MMD skeletons, 150 numbers per line",
+    suffixes=(".txt",),
+    layout="ntu25",
+    units="metre",
+    detect=lambda file: len(first_row(file)) == _VALUES,
+    read=_read,
+)
+
+
+__all__ = ["FORMAT", "PKUInstance", "read_pku_labels", "read_pku_skeleton", "read_pku_split"]
