@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from skeleton_transformers.data.formats.acclaim import read_acclaim
 from skeleton_transformers.data.formats.errors import RecordingError
 from skeleton_transformers.data.formats.expmap_text import EXPMAP_SKELETONS, expmap_positions, read_expmap_text
-from skeleton_transformers.skeletons import get_layout
+from skeleton_transformers.skeletons import convert_layout, get_layout
 
 
 def make(values):
@@ -99,6 +99,11 @@ def test_the_tree_of_the_layout_is_that_of_the_skeleton(skeleton):
         if joint.startswith("left_"):  # both sides are built alike
             other = "right_" + joint[5:]
             assert bones[other] == pytest.approx(bones[joint], rel=0.4)
+
+
+def test_the_17_joints_in_common_use_are_among_those_of_human36m():
+    converted, found = convert_layout(np.ones((1, 25, 3)), "h36m25", "h36m17")
+    assert found.all() and converted.shape == (1, 17, 3)
 
 
 def test_a_standing_person():

@@ -63,7 +63,11 @@ def canonical_joint_name(name: str) -> str:
         return f"{side}_{part or '_'.join(rest)}".rstrip("_")
     if part == "hip" or "".join(words) == "hip":
         return "spine_base"
-    return part or "_".join(words) or name.strip().lower()
+    return part or _plain(name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\W+", "_", name.lower()).strip("_")
 
 
 def _part(text: str, side: str) -> str:
@@ -83,7 +87,8 @@ def canonical_joint_names(names: Sequence[str]) -> list[str]:
     found = [canonical_joint_name(name) for name in names]
     if "neck" in found and "nose" in found and "spine_shoulder" not in found:
         found[found.index("neck")] = "spine_shoulder"
-    own = [re.sub(r"\W+", "_", name.strip().lower()).strip("_") or f"joint_{i}" for i, name in enumerate(names)]
+    own = [_plain(name) or f"joint_{place}" for place, name in enumerate(names)]
+    found = [name or own[place] for place, name in enumerate(found)]
     found = [name if found.count(name) == 1 else own[place] for place, name in enumerate(found)]
     return [name if found.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(found)]
 
