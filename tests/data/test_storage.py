@@ -132,6 +132,25 @@ def test_a_store_of_the_first_release_still_opens(fixtures):
     assert store[1].frame_labels is None and store.splits.tolist() == ["train", "test"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at memory through /proc")
+def test_released_memory_is_read_again(tmp_path):
+    rng = np.random.default_rng(0)
+    written = [random_sample(rng, str(number), frames=2000) for number in range(60)]
+    store = write_store(tmp_path / "store", written)
+
+    def mapped():
+        maps = open("/proc/self/smaps").read().split("\n")
+        start = next(i for i, line in enumerate(maps) if line.endswith(f"{store.path}/values.npy"))
+        return int(next(line for line in maps[start:] if line.startswith("Rss:")).split()[1])
+
+    for sample in store:
+        assert sample.keypoints.any()
+    assert mapped() > 30_000  # kilobytes
+    store.release_memory()
+    assert mapped() < 1000
+    assert_same(store[59], written[59])
+
+
 def test_a_sample_is_the_callers_own_copy(tmp_path, samples):
     store = write_store(tmp_path / "store", samples)
     store[0].keypoints[:] = 7

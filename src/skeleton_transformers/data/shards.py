@@ -351,6 +351,7 @@ def _write_shard(task: _Task) -> None:
         ) as writer:
             for group in task.groups:
                 writer.write_table(samples_table(store, group), row_group_size=len(group))
+                store.release_memory()
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, task.target)

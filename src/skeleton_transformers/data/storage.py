@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 import os
 import shutil
 import zipfile
@@ -550,6 +551,19 @@ class SkeletonStore:
                 f"{self.path} changed while it was in use: checksum {state['checksum'][:12]} was opened, {self.checksum[:12]} "
                 "is there now; start the program again"
             )
+
+    def release_memory(self) -> None:
+        """Give the pages that were read back to the system; they are read again when they are needed.
+
+        The system does so by itself when memory is short. This is for who goes through a large store once and is counted by
+        what it holds.
+        """
+        for array in (self._values, self._masks):
+            base: Any = array
+            while not isinstance(base, mmap.mmap):
+                base = base.base
+            if hasattr(mmap, "MADV_DONTNEED"):
+                base.madvise(mmap.MADV_DONTNEED)
 
     def verify(self) -> None:
         """Read everything and compare with the checksums of `store.json`.
