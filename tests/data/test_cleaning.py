@@ -316,6 +316,24 @@ def test_samples_keep_confidence_and_labels_and_lose_who_is_gone(moving):
             clean_sample(sample, get_layout("ntu25"), 30.0, "metre", CleaningOptions(**switches))
 
 
+def test_a_joint_that_stays_missing_never_enters_a_store_as_a_place(moving):
+    keypoints = moving.copy()
+    keypoints[0, 20:40, 7] = 0  # too long to fill
+    keypoints[0, 60:63, 9] = 0  # short enough
+    sample = SkeletonSample(keypoints, np.ones((1, 80), dtype=bool), 0, "x")
+    options = CleaningOptions(zeros="missing", max_gap_frames=5)
+    cleaned, report = clean_sample(sample, get_layout("ntu25"), 30.0, "metre", options)
+    gone = np.isin(np.arange(80), np.arange(20, 40))
+    np.testing.assert_array_equal(cleaned.frame_mask[0], ~gone)
+    assert (cleaned.keypoints[0, gone] == 0).all() and (cleaned.keypoints[0, ~gone] != 0).any(axis=-1).all()
+    assert report.dropped_frames == report.counts()["frames left out for a missing joint"] == 20
+    keypoints[0, :, 7] = 0
+    with pytest.raises(RecordingError, match="a joint is missing in every frame; fill longer gaps"):
+        clean_sample(
+            SkeletonSample(keypoints, np.ones((1, 80), bool), 0, "x"), get_layout("ntu25"), 30.0, "metre", options
+        )
+
+
 def test_prepare_cleans_what_goes_into_a_store(tmp_path, moving):
     raw = tmp_path / "raw"
     raw.mkdir()

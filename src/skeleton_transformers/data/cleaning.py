@@ -174,6 +174,7 @@ class CleaningReport:
         spikes, bones: places that look wrong.
         repaired: joints masked because of them.
         filled: values of joints that interpolation filled; filled_frames: frames in which a person was absent before.
+        dropped_frames: frames of a person in which a joint is still missing, and which a store without confidences leaves out.
         frame_rates: before and after; (None, None) where the recording does not know.
         warnings: what a user should look at.
     """
@@ -196,6 +197,7 @@ class CleaningReport:
     repaired: int = 0
     filled: int = 0
     filled_frames: int = 0
+    dropped_frames: int = 0
     frame_rates: tuple[float | None, float | None] = (None, None)
     warnings: list[str] = field(default_factory=list)
 
@@ -211,6 +213,7 @@ class CleaningReport:
             "joints masked to repair them": self.repaired,
             "joints filled": self.filled,
             "frames filled": self.filled_frames,
+            "frames left out for a missing joint": self.dropped_frames,
             "warnings": len(self.warnings),
         }
 
@@ -375,7 +378,8 @@ def clean_sample(
 ) -> tuple[SkeletonSample, CleaningReport]:
     """Clean a sample on its way into a store, whose samples have one unit, one upright axis and one frame rate.
 
-    A store has no mask for single joints: what is still missing is written as 0, the way in which it is read.
+    A store has no mask for single joints. Where a joint is still missing, its confidence is 0; without a channel for the confidence the person
+    counts as absent from that frame, for a 0 among real coordinates would pass as a place.
 
     Args:
         sample: the sample. Its last channel is a confidence where it has more channels than coordinates (2 for "pixel" and "image
@@ -405,17 +409,22 @@ def clean_sample(
         raise RecordingError("its unit cannot be told from the length of arms and legs (cleaning: units=convert)")
     if options.up in ("y", "z") and not report.up:
         raise RecordingError(f"which axis is up cannot be told (cleaning: up={options.up})")
-    present = cleaned.frame_mask.any(axis=1)
+    mask, keypoints = cleaned.frame_mask, cleaned.keypoints
+    if cleaned.confidence is None:
+        mask = mask & cleaned.present_joints.all(axis=-1)
+        keypoints = np.where(mask[..., None, None], keypoints, np.float32(0))
+        report.dropped_frames = int((cleaned.frame_mask & ~mask).sum())
+    present = mask.any(axis=1)
     if not present.any():
-        raise RecordingError("no joint is left after cleaning")
-    keypoints = cleaned.keypoints
+        raise RecordingError(
+            "after cleaning a joint is missing in every frame; fill longer gaps (cleaning: max_gap_frames), or use a layout without it"
+        )
     if cleaned.confidence is not None:
         keypoints = np.concatenate(
             [keypoints, cleaned.confidence[..., None] * cleaned.present_joints[..., None]], axis=-1
         )
-    mask = cleaned.frame_mask[present]
     sample = dataclasses.replace(
-        sample, keypoints=keypoints[present], frame_mask=mask, frame_labels=cleaned.frame_labels
+        sample, keypoints=keypoints[present], frame_mask=mask[present], frame_labels=cleaned.frame_labels
     )
     return sample, report
 
