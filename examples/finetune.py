@@ -250,7 +250,7 @@ def run(recipe: RecognitionRecipe, resume: bool = False) -> dict[str, Any]:
     augmentation = None
     if recipe.augmentation is not None:
         augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=store.layout)
-    train_dataset = SkeletonDataset(store, train, extractor, augmentation, recipe.seed)
+    train_dataset = SkeletonDataset(store, train, extractor, augmentation, seed=recipe.seed)
     eval_dataset = SkeletonDataset(store, evaluation, extractor)
 
     steps_per_epoch = math.ceil(len(train_dataset) / (arguments.train_batch_size * arguments.world_size))
