@@ -6,7 +6,8 @@ Prepares made-up trees of half of the files and of all of them, each by the comm
 ways, as the highest value seen: of the largest process; of all processes at once (proportional shares, so that common pages count
 once); and of the heaps of all processes alone, without the pages of files that are mapped, which the system takes back when it
 needs them. What grows with the number of files is extrapolated in a straight line to the 114,480 files of NTU RGB+D 120. The
-recordings have 84 frames in the mean, and every fifth has two people.
+recordings have 84 frames in the mean, and every fifth has two people. A line needs the same number of busy processes at both ends: with
+`--parquet` half of the files must fill a file of 256 MiB for every worker (24,000 files for two), which is checked.
 """
 
 import argparse
@@ -104,6 +105,10 @@ def measure(raw: Path, out: Path, workers: int, parquet: bool) -> dict:
     watcher.join()
     if code:
         sys.exit(f"prepare ended with {code}")
+    if parquet and len(written := list(Path(f"{out}-parquet", "data").iterdir())) < workers:
+        sys.exit(
+            f"{len(written)} parquet files for {workers} workers: no straight line goes through this; take more --files"
+        )
     return {"seconds": seconds, "largest_process": peaks[0], "all_processes": peaks[1], "heaps": peaks[2]}
 
 

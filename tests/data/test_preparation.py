@@ -507,7 +507,8 @@ def test_commands(tmp_path, msr, folder):
         result = run("prepare", "msr-action3d", msr, tmp_path / "merged", "--shard", f"{number}/2", "--quiet")
         assert result.exit_code == 0 and f"part {number} of 2: {tmp_path / 'merged.part-0000'}" in result.output
     assert f"when all 2 are there: skeleton-transformers merge {tmp_path / 'merged'}" in result.output
-    result = run("merge", tmp_path / "merged", "--quiet")
+    result = run("merge", tmp_path / "merged", "--quiet", "--parquet", tmp_path / "parquet")
+    assert f"parquet: {tmp_path / 'parquet'}" in result.output and len(SkeletonShards(tmp_path / "parquet")) == 147
     assert result.exit_code == 0 and "5 files could not be used" in result.output
     assert contents(tmp_path / "merged") == contents(tmp_path / "msr")
 
