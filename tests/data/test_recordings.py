@@ -169,6 +169,16 @@ def test_missing_joints_are_put_between_their_neighbours():
     assert not found.keypoints[0, 2, 3].any()  # the recording itself is not changed
 
 
+def test_gaps_longer_than_the_limit_stay_gaps():
+    found = without(recording(frames=9), (0, 0, 3), (0, 2, 3), (0, 4, 5), (0, 5, 5))
+    keypoints, mask = as_sequence(found, "coco17", 2, max_gap=1)
+    assert mask[0].tolist() == [False, True, True, True, False, False, True, True, True]
+    assert keypoints[0, 2, 3].any() and not keypoints[~mask].any()
+    assert as_sequence(found, "coco17", 2, max_gap=2)[1].sum() == 8
+    with pytest.raises(RecordingError, match="take: in every frame a joint is missing for more than 0 frames"):
+        as_sequence(without(recording(frames=2), (0, 0, 1), (0, 1, 2)), "coco17", 2, max_gap=0)
+
+
 def test_an_absent_person_stays_absent():
     found = without(recording(), *[(0, 2, joint) for joint in range(17)], (0, 1, 5))
     keypoints, mask = as_sequence(found, "coco17", 2)

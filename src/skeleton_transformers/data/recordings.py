@@ -184,6 +184,7 @@ def as_sequence(
     num_channels: int,
     confidence_channel: bool = False,
     units: str = "",
+    max_gap: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The arrays of a recording as a model or a store takes them: in its layout, with its channels, every joint in its place.
 
@@ -196,6 +197,8 @@ def as_sequence(
         num_channels: channels of the result: the coordinates, and the confidence if there is one more.
         confidence_channel: the last channel must be a confidence.
         units: unit of the model or store; "" for any but pixels.
+        max_gap: put a missing joint in its place only in gaps of up to so many frames; a person counts as absent in frames where
+            one is still missing. None: in gaps of any length, and before and after.
 
     Returns:
         keypoints float32 `(persons, frames, joints, num_channels)` and frame_mask bool `(persons, frames)`.
@@ -239,11 +242,16 @@ def as_sequence(
     if with_confidence:
         assert confidence is not None
         return np.concatenate([keypoints, confidence[..., None]], axis=-1), recording.frame_mask
-    return _complete(keypoints, known, recording.frame_mask, wanted, name)
+    return _complete(keypoints, known, recording.frame_mask, wanted, name, max_gap)
 
 
 def _complete(
-    keypoints: np.ndarray, known: np.ndarray, frame_mask: np.ndarray, layout: SkeletonLayout, name: str
+    keypoints: np.ndarray,
+    known: np.ndarray,
+    frame_mask: np.ndarray,
+    layout: SkeletonLayout,
+    name: str,
+    max_gap: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Missing joints of present people filled in; people of whom a joint is never seen are left out."""
     if np.array_equal(known.all(axis=-1), frame_mask):
@@ -261,7 +269,12 @@ def _complete(
         logger.warning("%s: %d people of whom joints are never seen are left out", name, int((~usable).sum()))
     keypoints, known, frame_mask = keypoints[usable], known[usable], frame_mask[usable]
     frames = known.shape[1]
-    filled, there = fill_gaps(keypoints, known, frames)
+    filled, there = fill_gaps(keypoints, known, frames if max_gap is None else max_gap)
+    if max_gap is not None:
+        frame_mask = frame_mask & there.all(axis=-1)
+        if not frame_mask.any():
+            raise RecordingError(f"{name}: in every frame a joint is missing for more than {max_gap} frames")
+        return filled * frame_mask[..., None, None], frame_mask
     first, last = known.argmax(axis=1), frames - 1 - known[:, ::-1].argmax(axis=1)  # (persons, joints)
     time = np.arange(frames)[None, :, None]
     nearest = np.clip(time, first[:, None], last[:, None])  # (persons, frames, joints)

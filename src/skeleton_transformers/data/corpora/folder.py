@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..cleaning import CleaningOptions
 from ..formats.base import RecordingFile
 from ..formats.errors import RecordingError
 from ..formats.label_table import LabelRow, read_label_table, read_layout_file
@@ -152,13 +153,24 @@ class FolderCorpus(Corpus):
             )
         return listing
 
+    def _max_gap(self, recording: SkeletonRecording, options: PreparationOptions) -> int | None:
+        """The longest gap to fill, in frames, if the user chose a cleaning."""
+        if options.cleaning is None:
+            return None
+        cleaning = CleaningOptions.from_dict(options.cleaning)
+        if cleaning.max_gap_seconds is None:
+            return cleaning.max_gap_frames
+        return int(cleaning.max_gap_seconds * (recording.frame_rate or self.frame_rate))
+
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
         path = folder / recording.path
         try:
             found = self._read(path, options)
         except FileNotFoundError as error:
             raise RecordingError(f"{path}: no such file") from error
-        keypoints, frame_mask = as_sequence(found, self.layout, self.num_channels, units=self.units)
+        keypoints, frame_mask = as_sequence(
+            found, self.layout, self.num_channels, units=self.units, max_gap=self._max_gap(found, options)
+        )
         frames = frame_mask.shape[1]
         if recording.end > frames or recording.start >= frames:
             wanted = f"{recording.start}.." + ("" if recording.end == -1 else str(recording.end - 1))
