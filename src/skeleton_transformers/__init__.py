@@ -13,11 +13,15 @@ from ._version import __version__
 
 # Public name -> module that defines it. A new family adds its names here.
 _PUBLIC = {
+    "AutoModelForActionDetection": "models.auto",
     "AutoModelForActionRecognition": "models.auto",
+    "AutoModelForMotionPrediction": "models.auto",
     "BatchAugmentation": "data.batch_augmentation",
     "CleaningOptions": "data.cleaning",
     "HiTRSConfig": "models.hitrs.configuration_hitrs",
+    "HiTRSForActionDetection": "models.hitrs.modeling_hitrs",
     "HiTRSForActionRecognition": "models.hitrs.modeling_hitrs",
+    "HiTRSForMotionPrediction": "models.hitrs.modeling_hitrs",
     "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
     "HiTRSModel": "models.hitrs.modeling_hitrs",
     "SkeletonAugmentation": "data.augmentation",
@@ -42,9 +46,15 @@ if TYPE_CHECKING:
     from .data.recordings import SkeletonRecording, read_skeletons
     from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
-    from .models.auto import AutoModelForActionRecognition
+    from .models.auto import AutoModelForActionDetection, AutoModelForActionRecognition, AutoModelForMotionPrediction
     from .models.hitrs.configuration_hitrs import HiTRSConfig
-    from .models.hitrs.modeling_hitrs import HiTRSForActionRecognition, HiTRSForPreTraining, HiTRSModel
+    from .models.hitrs.modeling_hitrs import (
+        HiTRSForActionDetection,
+        HiTRSForActionRecognition,
+        HiTRSForMotionPrediction,
+        HiTRSForPreTraining,
+        HiTRSModel,
+    )
     from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
 
 
@@ -63,11 +73,15 @@ def __dir__() -> list[str]:
 _registration.install()
 
 __all__ = [
+    "AutoModelForActionDetection",
     "AutoModelForActionRecognition",
+    "AutoModelForMotionPrediction",
     "BatchAugmentation",
     "CleaningOptions",
     "HiTRSConfig",
+    "HiTRSForActionDetection",
     "HiTRSForActionRecognition",
+    "HiTRSForMotionPrediction",
     "HiTRSForPreTraining",
     "HiTRSModel",
     "SkeletonAugmentation",

@@ -44,6 +44,38 @@ class ActionRecognitionOutput(ModelOutput):
 
 
 @dataclass
+class ActionDetectionOutput(ModelOutput):
+    """Output of action detection.
+
+    Args:
+        loss: cross-entropy, mean over the labelled frames of the batch; with `labels` only.
+        logits: `(batch, frames, num_labels)`, before softmax; class 0 is the background.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+@dataclass
+class MotionPredictionOutput(ModelOutput):
+    """Output of motion prediction.
+
+    Args:
+        loss: distance of predicted and true joint, mean over joints, frames and persons, in the unit of the keypoints;
+            with `future_keypoints` only.
+        predicted_keypoints: float32 `(batch, persons, frames, joints, channels)`, the frames after the last observed one of
+            each person; 0 for a person who was never observed.
+        hidden_states: those of the encoder, which sees every person as a sample of its own.
+        attentions: those of the encoder.
+    """
+
+    loss: torch.Tensor | None = None
+    predicted_keypoints: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
 class SkeletonPreTrainingOutput(ModelOutput):
     """Output of every self-supervised objective; a family adds its component losses and pretext accuracies.
 
@@ -54,4 +86,10 @@ class SkeletonPreTrainingOutput(ModelOutput):
     loss: torch.Tensor | None = None
 
 
-__all__ = ["ActionRecognitionOutput", "SkeletonModelOutput", "SkeletonPreTrainingOutput"]
+__all__ = [
+    "ActionDetectionOutput",
+    "ActionRecognitionOutput",
+    "MotionPredictionOutput",
+    "SkeletonModelOutput",
+    "SkeletonPreTrainingOutput",
+]

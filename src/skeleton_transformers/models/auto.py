@@ -1,12 +1,19 @@
 """Auto classes: the model of whatever family a checkpoint belongs to.
 
 `transformers` has no Auto class for skeletons. Each task therefore has one of ours (`AutoModelForActionRecognition`), and is
-registered in the fitting one of `transformers`, too (`AutoModelForVideoClassification`), which its pipelines use.
+registered in the fitting one of `transformers`, too, where there is one: `AutoModelForVideoClassification` for recognition,
+`AutoModelForAudioFrameClassification` (one label per frame) for detection, `AutoModelForTimeSeriesPrediction` for prediction.
 """
 
 from collections import OrderedDict
 
-from transformers import AutoModel, AutoModelForPreTraining, AutoModelForVideoClassification
+from transformers import (
+    AutoModel,
+    AutoModelForAudioFrameClassification,
+    AutoModelForPreTraining,
+    AutoModelForTimeSeriesPrediction,
+    AutoModelForVideoClassification,
+)
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -19,10 +26,24 @@ class AutoModelForActionRecognition(_BaseAutoModelClass):
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
 
 
+class AutoModelForActionDetection(_BaseAutoModelClass):
+    """Loads the action detection model of whatever family a checkpoint belongs to."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
+class AutoModelForMotionPrediction(_BaseAutoModelClass):
+    """Loads the motion prediction model of whatever family a checkpoint belongs to."""
+
+    _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict())
+
+
 _AUTO_CLASSES = {
     "encoder": (AutoModel,),
     "pretraining": (AutoModelForPreTraining,),
     "action_recognition": (AutoModelForActionRecognition, AutoModelForVideoClassification),
+    "action_detection": (AutoModelForActionDetection, AutoModelForAudioFrameClassification),
+    "motion_prediction": (AutoModelForMotionPrediction, AutoModelForTimeSeriesPrediction),
 }
 
 
@@ -45,4 +66,9 @@ def register_models() -> None:
 
 register_models()
 
-__all__ = ["AutoModelForActionRecognition", "register_models"]
+__all__ = [
+    "AutoModelForActionDetection",
+    "AutoModelForActionRecognition",
+    "AutoModelForMotionPrediction",
+    "register_models",
+]

@@ -15,6 +15,8 @@ class Family:
     encoder: str
     pretraining: str | None = None
     action_recognition: str | None = None
+    action_detection: str | None = None
+    motion_prediction: str | None = None
 
     @property
     def modeling_module(self) -> str:
@@ -25,7 +27,7 @@ class Family:
     def is_being_imported(self) -> bool:
         """Whether the module with the models has started to execute but does not have all of its classes yet."""
         module = sys.modules.get(self.modeling_module)
-        names = (self.encoder, self.pretraining, self.action_recognition)
+        names = [getattr(self, role) for role in ROLES]
         return module is not None and not all(name is None or hasattr(module, name) for name in names)
 
     def load(self, role: str) -> Any:
@@ -37,9 +39,22 @@ class Family:
         return getattr(importlib.import_module(f".{self.model_type}.{prefix}_{self.model_type}", __package__), name)
 
 
+# What a family can have a model class for.
+ROLES = ("encoder", "pretraining", "action_recognition", "action_detection", "motion_prediction")
+
 FAMILIES = {
     family.model_type: family
-    for family in (Family("hitrs", "HiTRSConfig", "HiTRSModel", "HiTRSForPreTraining", "HiTRSForActionRecognition"),)
+    for family in (
+        Family(
+            "hitrs",
+            "HiTRSConfig",
+            "HiTRSModel",
+            "HiTRSForPreTraining",
+            "HiTRSForActionRecognition",
+            "HiTRSForActionDetection",
+            "HiTRSForMotionPrediction",
+        ),
+    )
 }
 
 
@@ -54,4 +69,4 @@ def get_family(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-__all__ = ["FAMILIES", "Family", "get_family"]
+__all__ = ["FAMILIES", "ROLES", "Family", "get_family"]

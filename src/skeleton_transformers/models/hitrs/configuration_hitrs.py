@@ -97,6 +97,10 @@ class HiTRSConfig(PreTrainedConfig):
         clip_order_loss_weight (`float`, defaults to 1.0): Weight of the order of the frames of a clip.
         video_order_loss_weight (`float`, defaults to 1.0): Weight of the order of the clips of a sequence.
         next_clip_loss_weight (`float`, defaults to 1.0): Weight of the contrastive prediction of the last clip.
+        prediction_frames (`int`, defaults to 12):
+            Frames that motion prediction gives, 400 ms at 30 frames per second (paper, Sec. 4.2).
+        decoder_hidden_size (`int`, defaults to 1024):
+            Width of the GRU that predicts motion, which neither paper nor code give; that of Martinez et al., CVPR 2017.
 
     Raises:
         StrictDataclassClassValidationError: fields contradict each other; the message names field, value and remedy.
@@ -143,6 +147,8 @@ class HiTRSConfig(PreTrainedConfig):
     clip_order_loss_weight: float | int = 1.0
     video_order_loss_weight: float | int = 1.0
     next_clip_loss_weight: float | int = 1.0
+    prediction_frames: int = 12
+    decoder_hidden_size: int = 1024
 
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
@@ -161,6 +167,8 @@ class HiTRSConfig(PreTrainedConfig):
             "num_attention_heads",
             "attention_head_size",
             "max_clips",
+            "prediction_frames",
+            "decoder_hidden_size",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -227,6 +235,11 @@ class HiTRSConfig(PreTrainedConfig):
     def hidden_size(self) -> int:
         """Width of `pooler_output`."""
         return self.hidden_sizes[2]
+
+    @property
+    def frame_feature_size(self) -> int:
+        """Width of the features of single frames, which are those of the clips centred on them."""
+        return self.hidden_sizes[1]
 
 
 __all__ = ["PRESETS", "HiTRSConfig"]

@@ -30,7 +30,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
-from ...modeling_tasks import ActionRecognitionHead
+from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead
 from ...objectives.info_nce import info_nce
 from .configuration_hitrs import HiTRSConfig
 
@@ -480,21 +480,16 @@ def sincos_table(length: int, dim: int) -> torch.Tensor:
 # From sequences to frames, clips and tracks. Index arithmetic only, the same for every sample of the batch at once.
 
 
-def check_inputs(
-    config: HiTRSConfig, keypoints: torch.Tensor, frame_mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Checks shapes and finds the length of each sample.
+def check_shapes(config: HiTRSConfig, keypoints: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+    """Checks shapes and completes the mask.
 
     Args:
         config: what the model expects.
         keypoints: `(batch, persons, frames, joints, channels)`.
         frame_mask: bool `(batch, persons, frames)`; None means present wherever a coordinate is not 0.
 
-    Returns:
-        the mask, and int64 `(batch,)`: 1 + last frame in which somebody is present.
-
     Raises:
-        ValueError: the shapes do not fit, or nobody is present in a sample.
+        ValueError: the shapes do not fit.
     """
     if keypoints.ndim != 5:
         raise ValueError(
@@ -514,7 +509,21 @@ def check_inputs(
             f"frame_mask must have shape (batch, persons, frames) = {tuple(keypoints.shape[:3])}; got "
             f"{tuple(frame_mask.shape)}."
         )
-    frame_mask = frame_mask.to(keypoints.device, torch.bool)
+    return frame_mask.to(keypoints.device, torch.bool)
+
+
+def check_inputs(
+    config: HiTRSConfig, keypoints: torch.Tensor, frame_mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Checks shapes and finds the length of each sample; for the arguments see [`check_shapes`].
+
+    Returns:
+        the mask, and int64 `(batch,)`: 1 + last frame in which somebody is present.
+
+    Raises:
+        ValueError: the shapes do not fit, or nobody is present in a sample.
+    """
+    frame_mask = check_shapes(config, keypoints, frame_mask)
     ends = torch.arange(1, keypoints.shape[2] + 1, device=keypoints.device)
     num_frames = (frame_mask.any(dim=1) * ends).amax(dim=1)
     if not torch.compiler.is_compiling() and not bool(num_frames.all()):
@@ -710,6 +719,47 @@ class HiTRSModel(HiTRSPreTrainedModel):
             clip_hidden_state=clip_features * step_mask[..., None],
             video_hidden_state=persons,
         )
+
+    @property
+    def frame_context(self) -> int:
+        """Frames before and after a frame that its feature depends on."""
+        return self.config.clip_length // 2 * self.config.clip_dilation
+
+    def get_frame_features(
+        self, keypoints: torch.Tensor, frame_mask: torch.Tensor | None = None, wanted: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Feature of every frame: C-TRS on the clip centred on it, mean over the persons seen in that clip.
+
+        F-TRS encodes each frame once, however many clips it is part of. Beyond the first and the last frame a clip has
+        zero frames. Sequences may be of any length: V-TRS and its positions have no part in it.
+
+        Args:
+            keypoints: float `(batch, persons, frames, joints, channels)`.
+            frame_mask: bool `(batch, persons, frames)`; None means wherever any coordinate is not 0.
+            wanted: bool `(batch, frames)`, frames whose feature is needed; others come out meaningless. None means all.
+
+        Returns:
+            `(batch, frames, hidden_sizes[1])`, 0 where nobody is seen in the clip (but see `ignore_absent_person`).
+
+        Raises:
+            ValueError: the shapes do not fit the model.
+        """
+        config = self.config
+        frame_mask = check_shapes(config, keypoints, frame_mask)
+        frames, frame_rows = pack_frames(keypoints, frame_mask)
+        frame_features = self.frame(frames.to(self.dtype))
+        num_frames = frame_mask.shape[2]
+        offsets = torch.arange(config.clip_length, device=keypoints.device) * config.clip_dilation - self.frame_context
+        windows = torch.arange(num_frames, device=keypoints.device)[:, None] + offsets  # (frames, clip_length)
+        windows = torch.where((windows >= 0) & (windows < num_frames), windows, -1)
+        windows = windows.expand(len(keypoints), -1, -1)
+        if wanted is not None:
+            windows = torch.where(wanted[..., None], windows, -1)  # a clip without frames is not computed
+        # (batch, persons, frames, hidden_sizes[1]) and (batch, persons, frames)
+        features, seen = self.encode_clips(frame_features, rows_of_frames(frame_rows, windows))
+        if config.ignore_absent_person:
+            return features.sum(dim=1) / seen.sum(dim=1).clamp(min=1)[..., None]
+        return features.mean(dim=1)
 
     def make_record(self, output_hidden_states: bool | None, output_attentions: bool | None) -> LayerRecord:
         """Decides what is collected, by the arguments or else by the configuration."""
@@ -1022,8 +1072,46 @@ class HiTRSForActionRecognition(ActionRecognitionHead, HiTRSPreTrainedModel):
     encoder_class = HiTRSModel
 
 
+class HiTRSForActionDetection(ActionDetectionHead, HiTRSPreTrainedModel):
+    """The encoder with a linear classifier on the clip centred on every frame; V-TRS is not used (paper, Sec. 4.2).
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from skeleton_transformers import HiTRSConfig, HiTRSForActionDetection
+
+    >>> model = HiTRSForActionDetection(HiTRSConfig.from_preset("tiny", num_labels=52)).eval()
+    >>> model(torch.randn(1, 2, 500, 25, 3)).logits.shape
+    torch.Size([1, 500, 52])
+    ```
+    """
+
+    encoder_class = HiTRSModel
+
+
+class HiTRSForMotionPrediction(MotionPredictionHead, HiTRSPreTrainedModel):
+    """The encoder with a GRU that goes on from the last observed pose (paper, Sec. 4.2).
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from skeleton_transformers import HiTRSConfig, HiTRSForMotionPrediction
+
+    >>> model = HiTRSForMotionPrediction(HiTRSConfig.from_preset("tiny")).eval()
+    >>> model(torch.randn(2, 1, 60, 25, 3)).predicted_keypoints.shape
+    torch.Size([2, 1, 12, 25, 3])
+    ```
+    """
+
+    encoder_class = HiTRSModel
+
+
 __all__ = [
+    "HiTRSForActionDetection",
     "HiTRSForActionRecognition",
+    "HiTRSForMotionPrediction",
     "HiTRSForPreTraining",
     "HiTRSForPreTrainingOutput",
     "HiTRSModel",
