@@ -34,7 +34,7 @@ from skeleton_transformers.evaluation.fusion import save_predictions
 from skeleton_transformers.evaluation.metrics import classification_metrics, top_k_accuracy
 from skeleton_transformers.evaluation.protocols import check_parts, describe_data, labelled_part
 from skeleton_transformers.evaluation.subsets import label_subset, save_label_subset
-from skeleton_transformers.hub.model_card import HITRS_CITATION, write_model_card
+from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.models.families import get_family
 from skeleton_transformers.training.optimization import EPOCH_FACTORS, parameter_groups
 from skeleton_transformers.training.recipes import (
@@ -359,7 +359,7 @@ def write_card(
         dataset_name=store.corpus or "recordings",
         dataset_split=f"{recipe.data.protocol}, {recipe.data.eval_part}",
         provenance=results,
-        citation=HITRS_CITATION,
+        citation=model.config.citation,
         base_model=recipe.model.from_pretrained,
     )
 

@@ -41,7 +41,7 @@ from skeleton_transformers.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from skeleton_transformers.training.optimization import parameter_groups, pretraining_schedule
+from skeleton_transformers.training.optimization import parameter_groups, pretraining_schedule, step_schedule
 from skeleton_transformers.training.pretraining import (
     PreTrainingRecipe,
     build_pretraining_collator,
@@ -54,15 +54,6 @@ from skeleton_transformers.training.recipes import (
     load_recipe,
     save_recipe,
 )
-
-
-# What a model reports besides its loss, by the task whose weight switches it on.
-TASK_METRICS = {
-    "spatial_loss_weight": ("spatial_loss", "spatial_error"),
-    "clip_order_loss_weight": ("clip_order_loss", "clip_order_accuracy"),
-    "video_order_loss_weight": ("video_order_loss", "video_order_accuracy"),
-    "next_clip_loss_weight": ("next_clip_loss", "next_clip_accuracy"),
-}
 
 
 def measure(output, metrics: list[str]) -> torch.Tensor:
@@ -86,9 +77,28 @@ def save_model(accelerator: Accelerator, model, extractor, folder: Path) -> None
         extractor.save_pretrained(folder)
 
 
+def build_optimizer(model, recipe: PreTrainingRecipe) -> torch.optim.Optimizer:
+    training = recipe.training
+    groups = parameter_groups(model, training.weight_decay, training.decay_all)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.999), eps=1e-8)
+
+
+def build_schedule(optimizer, recipe: PreTrainingRecipe, max_steps: int, steps_per_epoch: int):
+    training = recipe.training
+    if training.schedule == "steps":
+        decay_steps = [epoch * steps_per_epoch for epoch in training.decay_epochs]
+        return step_schedule(optimizer, training.warmup_steps, decay_steps)
+    return pretraining_schedule(
+        optimizer, training.learning_rate, training.warmup_steps, max_steps, training.final_learning_rate
+    )
+
+
 def write_card(recipe: PreTrainingRecipe, folder: Path, model, extractor, stores, num_sequences: int) -> None:
     last = [record for record in read_run_log(folder / "log.jsonl") if record["part"] == "validation"][-1]
     corpora = ", ".join(store.corpus or store.path.name for store in stores)
+    one_person = model.collator_class.single_person
     write_model_card(
         folder,
         model_name=folder.name,
@@ -97,13 +107,14 @@ def write_card(recipe: PreTrainingRecipe, folder: Path, model, extractor, stores
         task="feature-extraction",
         layout=stores[0].layout,
         preprocessing=extractor.to_dict(),
-        training_data=f"{corpora}, {num_sequences:,} sequences of one person (split {recipe.data.protocol}, part "
-        f"{recipe.data.train_part}), without labels",
+        training_data=f"{corpora}, {num_sequences:,} sequences{' of one person' if one_person else ''} (split "
+        f"{recipe.data.protocol}, part {recipe.data.train_part}), without labels",
         recipe=asdict(recipe),
         results={name.replace("_", " "): last[name] for name in last if name.endswith("_accuracy")},
         dataset_name=stores[0].corpus or "recordings",
         dataset_split=f"{recipe.data.protocol}, {recipe.data.eval_part}",
         provenance={**provenance(recipe.seed), "data_checksum": stores[0].checksum},
+        citation=model.config.citation,
         base_model=recipe.model.from_pretrained,
     )
 
@@ -143,41 +154,41 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
 
     # Recordings.
     stores = [SkeletonStore.open(folder) for folder in recipe.data.stores]
-    extractor = build_feature_extractor(
-        recipe.features, stores[0].layout, recipe.model.from_pretrained, stores[0].num_channels
+    layout, num_channels = stores[0].layout, stores[0].num_channels
+    extractor, published_extractor = (
+        build_feature_extractor(features, layout, recipe.model.from_pretrained, num_channels)
+        for features in (recipe.features, {**recipe.features, **recipe.published_features})
     )
-    config = build_model_config(recipe.model, stores[0].layout, extractor.num_channels)
+    config = build_model_config(recipe.model, layout, extractor.num_channels)
     train_set, validation_set = build_pretraining_datasets(recipe, stores, extractor, config)
-
-    # Model, optimiser, and what to report about the tasks.
-    tasks = [weight for weight in TASK_METRICS if getattr(config, weight)]
-    metrics = ["loss", *(name for weight in tasks for name in TASK_METRICS[weight])]
-    if len(tasks) < len(TASK_METRICS):  # a task that is switched off leaves its head without a gradient
-        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-    model_class = get_family(recipe.model.family).load("pretraining")
-    if recipe.model.from_pretrained is not None:
-        model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
-    else:
-        model = model_class(config)
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, training.weight_decay), lr=training.learning_rate, betas=(0.9, 0.999), eps=1e-8
-    )
-    scheduler = pretraining_schedule(
-        optimizer, training.learning_rate, training.warmup_steps, training.max_steps, training.final_learning_rate
-    )
-    model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.register_for_checkpointing(scheduler)  # not prepared: a prepared one steps once for every process
-    set_seed(recipe.seed, device_specific=True)  # every process drops other units
 
     # Batches: a function of the seed and of the optimiser step, so a run can begin at any step.
     micro_batches, processes = training.gradient_accumulation_steps, accelerator.num_processes
     ranks = {"rank": accelerator.process_index, "world_size": processes}
     order = EpochSampler(len(train_set), recipe.seed)
     train_batches = TrainingBatchSampler(order, training.batch_size, training.max_steps, micro_batches, **ranks)
+    if training.epochs is not None:
+        train_batches.num_steps = training.epochs * train_batches.steps_per_epoch
+    max_steps = train_batches.num_steps
     validation_size = min(training.batch_size, len(validation_set) // processes)
     if validation_size < 2:
         raise RecipeError(f"{len(validation_set)} sequences are too few to validate on; raise data.validation_share")
     validation_batches = TrainingBatchSampler(EpochSampler(len(validation_set), recipe.seed), validation_size, **ranks)
+
+    # Model and optimiser.
+    model_class = get_family(recipe.model.family).load("pretraining")
+    if recipe.model.from_pretrained is not None:
+        model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
+    else:
+        model = model_class(config)
+    metrics = model.metrics
+    if model.has_idle_parameters:
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+    optimizer = build_optimizer(model, recipe)
+    scheduler = build_schedule(optimizer, recipe, max_steps, train_batches.steps_per_epoch)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(scheduler)  # not prepared: a prepared one steps once for every process
+    set_seed(recipe.seed, device_specific=True)  # every process drops other units
 
     def load(dataset: SkeletonDataset, batches: TrainingBatchSampler) -> DataLoader:
         return DataLoader(
@@ -213,7 +224,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
 
     def save() -> None:
         def add_model(folder: Path) -> None:
-            save_model(accelerator, model, extractor, folder / "model")
+            save_model(accelerator, model, published_extractor, folder / "model")
 
         state = {"position": position, "logged": logged, "totals": totals.tolist()}
         save_checkpoint(accelerator, output_dir, step, state, training.keep_checkpoints, add_model)
@@ -229,11 +240,11 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         )
 
     batches, validation = iter(load(train_set, train_batches)), load(validation_set, validation_batches)
-    progress = tqdm(total=training.max_steps, initial=step, disable=not accelerator.is_local_main_process, unit="step")
+    progress = tqdm(total=max_steps, initial=step, disable=not accelerator.is_local_main_process, unit="step")
     stop, clock = False, time.perf_counter()
     model.train()
     with InterruptGuard() as interrupt:
-        while step < training.max_steps and not stop:
+        while step < max_steps and not stop:
             # One optimiser step; processes exchange gradients with the last of its micro-batches only.
             per_micro_batch = []
             for micro_batch in range(micro_batches):
@@ -252,11 +263,13 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
             gradient_norm = accelerator.clip_grad_norm_(model.parameters(), training.max_grad_norm)
             learning_rate = scheduler.get_last_lr()[0]
             optimizer.step()
+            if not accelerator.optimizer_step_was_skipped:
+                accelerator.unwrap_model(model).after_optimizer_step()
             scheduler.step()
             optimizer.zero_grad()
             step, logged, totals = step + 1, logged + 1, totals + message[:-1]
             progress.update()
-            done = step == training.max_steps
+            done = step == max_steps
             if done or step % training.log_every == 0:
                 sequences = logged * micro_batches * training.batch_size * processes
                 extra = {
@@ -273,13 +286,15 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
             if done or stop or step % training.save_every == 0:
                 save()
     progress.close()
-    if step == training.max_steps:
-        save_model(accelerator, model, extractor, output_dir)
+    if step == max_steps:
+        save_model(accelerator, model, published_extractor, output_dir)
         if accelerator.is_main_process:
-            write_card(recipe, output_dir, accelerator.unwrap_model(model), extractor, stores, len(train_set))
+            write_card(
+                recipe, output_dir, accelerator.unwrap_model(model), published_extractor, stores, len(train_set)
+            )
     elif accelerator.is_main_process:
         logging.warning("interrupted after step %d; continue with --resume", step)
-    return 0 if step == training.max_steps else 128 + (interrupt.signal or signal.SIGTERM)
+    return 0 if step == max_steps else 128 + (interrupt.signal or signal.SIGTERM)
 
 
 if __name__ == "__main__":

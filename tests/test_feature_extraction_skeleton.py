@@ -460,6 +460,7 @@ def test_save_and_load_keep_every_setting(tmp_path):
         **OPTIONS,
         "num_channels": 3,
         "max_frames": None,
+        "center_crop": 1.0,
         "confidence_channel": False,
         "feature_extractor_type": "SkeletonFeatureExtractor",
     }

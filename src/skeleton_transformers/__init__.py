@@ -18,6 +18,12 @@ _PUBLIC = {
     "AutoModelForMotionPrediction": "models.auto",
     "BatchAugmentation": "data.batch_augmentation",
     "CleaningOptions": "data.cleaning",
+    "HiCoConfig": "models.hico.configuration_hico",
+    "HiCoForActionDetection": "models.hico.modeling_hico",
+    "HiCoForActionRecognition": "models.hico.modeling_hico",
+    "HiCoForMotionPrediction": "models.hico.modeling_hico",
+    "HiCoForPreTraining": "models.hico.modeling_hico",
+    "HiCoModel": "models.hico.modeling_hico",
     "HiTRSConfig": "models.hitrs.configuration_hitrs",
     "HiTRSForActionDetection": "models.hitrs.modeling_hitrs",
     "HiTRSForActionRecognition": "models.hitrs.modeling_hitrs",
@@ -47,6 +53,14 @@ if TYPE_CHECKING:
     from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
     from .models.auto import AutoModelForActionDetection, AutoModelForActionRecognition, AutoModelForMotionPrediction
+    from .models.hico.configuration_hico import HiCoConfig
+    from .models.hico.modeling_hico import (
+        HiCoForActionDetection,
+        HiCoForActionRecognition,
+        HiCoForMotionPrediction,
+        HiCoForPreTraining,
+        HiCoModel,
+    )
     from .models.hitrs.configuration_hitrs import HiTRSConfig
     from .models.hitrs.modeling_hitrs import (
         HiTRSForActionDetection,
@@ -78,6 +92,12 @@ __all__ = [
     "AutoModelForMotionPrediction",
     "BatchAugmentation",
     "CleaningOptions",
+    "HiCoConfig",
+    "HiCoForActionDetection",
+    "HiCoForActionRecognition",
+    "HiCoForMotionPrediction",
+    "HiCoForPreTraining",
+    "HiCoModel",
     "HiTRSConfig",
     "HiTRSForActionDetection",
     "HiTRSForActionRecognition",

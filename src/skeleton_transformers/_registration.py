@@ -33,6 +33,11 @@ def _register_feature_extractors() -> None:
 
 
 def _register_models() -> None:
+    # The module with the layers that families need imports the Auto classes before it has them, and registers at its own end.
+    layers = sys.modules.get(_LAYERS)
+    if layers is not None and not hasattr(layers, "GradientCheckpointingLayer"):
+        return
+
     from .models import auto
 
     # Where it was that module that asked for the Auto classes, it is half imported and registers at its own end.
@@ -40,10 +45,13 @@ def _register_models() -> None:
         auto.register_models()
 
 
+_LAYERS = "transformers.modeling_layers"
+
 _REGISTRATIONS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.configuration_auto": _register_configurations,
     "transformers.models.auto.feature_extraction_auto": _register_feature_extractors,
     "transformers.models.auto.modeling_auto": _register_models,
+    _LAYERS: _register_models,
     **{family.modeling_module: _register_models for family in FAMILIES.values()},
 }
 

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition, HiTRSForPreTraining, SkeletonFeatureExtractor
-from skeleton_transformers.hub.model_card import HITRS_CITATION, write_model_card
+from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.skeletons import get_layout
 
 
@@ -40,6 +40,7 @@ def model_folder(request, tmp_path_factory):
         layout=get_layout("kinect20"),
         preprocessing=extractor.to_dict(),
         training_data="nothing at all",
+        citation=HiTRSConfig.citation,
         recipe={"training": {"epochs": 0}},
         results={"Top-1 accuracy": 0.3333, "Top-5 accuracy": 1.0} if recognition else None,
         dataset_name="NW-UCLA",
@@ -86,7 +87,7 @@ def test_card_says_what_a_user_must_know(model_folder):
     assert "20 joints in this order: " + ", ".join(get_layout("kinect20").joints) in card
     assert "| `center` | `first_frame` |" in card
     assert "epochs: 0" in card and "nothing at all" in card
-    assert HITRS_CITATION in card
+    assert HiTRSConfig.citation in card
     assert "| seed | 3 |" in card and "| num train samples | 0 |" in card
     assert ("| Top-1 accuracy | 33.33 % |" in card) == (task == "action-recognition")
     assert "{{" not in card and "{%" not in card
@@ -101,6 +102,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
             layout=get_layout("ntu25"),
             preprocessing={},
             training_data="x",
+            citation="x",
         )
     with pytest.raises(
         ValueError, match="task must be one of action-recognition, feature-extraction, got 'detection'"
@@ -112,5 +114,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
             layout=get_layout("ntu25"),
             preprocessing={},
             training_data="x",
+            citation="x",
             task="detection",
         )

@@ -7,22 +7,24 @@ from typing import Annotated
 
 import typer
 
+from ..models.families import FAMILIES, get_family
+
 
 def convert(
-    family: Annotated[str, typer.Argument(help="Whose checkpoint it is: hitrs.")],
+    family: Annotated[str, typer.Argument(help=f"Whose checkpoint it is: {', '.join(FAMILIES)}.")],
     file: Annotated[Path, typer.Argument(help="The authors' file (.pth).")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
 ) -> None:
     """Convert an original checkpoint; nothing inside it is executed."""
-    if family != "hitrs":
-        raise typer.BadParameter(f"there is no converter for {family!r}; known: hitrs", param_hint="FAMILY")
+    if family not in FAMILIES:
+        raise typer.BadParameter(
+            f"there is no converter for {family!r}; known: {', '.join(FAMILIES)}", param_hint="FAMILY"
+        )
     if not file.is_file():
         typer.echo(f"Error: there is no file {file}", err=True)
         raise typer.Exit(1)
-    from ..models.hitrs.convert_hitrs_original import convert_original_checkpoint
-
     try:
-        convert_original_checkpoint(file, out)
+        get_family(family).load_converter().convert_original_checkpoint(file, out)
     except (OSError, ValueError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -157,6 +157,7 @@ class SequencePipeline:
             interpolation, a departure for corpora of very short recordings.
         min_augmented_frames: an augmented sequence shorter than this is used without augmentation. Cropping can leave
             that little only where a person is missing at the start or the end of what remains.
+        num_views: how often to augment a recording independently, for contrasts between its views.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class SequencePipeline:
         min_frames: int = 1,
         short_sequences: Literal["drop", "stretch"] = "drop",
         min_augmented_frames: int = 1,
+        num_views: int = 1,
     ):
         if short_sequences not in ("drop", "stretch"):
             raise ValueError(f"short_sequences must be 'drop' or 'stretch', got {short_sequences!r}")
@@ -178,6 +180,7 @@ class SequencePipeline:
         self.min_frames = min_frames
         self.short_sequences = short_sequences
         self.min_augmented_frames = min_augmented_frames
+        self.num_views = num_views
 
     def slots(self, sample: SkeletonSample, frame_rate: float) -> tuple[list[int], int]:
         """The items of a recording that are long enough, as positions among the persons present (0 if not
@@ -191,7 +194,8 @@ class SequencePipeline:
         """One item.
 
         Returns:
-            `keypoints` float32 `(M, T, V, C)`, `frame_mask` bool `(M, T)`, `labels` int and `key` SampleKey.
+            `keypoints` float32 `(M, T, V, C)`, `frame_mask` bool `(M, T)`, `labels` int and `key` SampleKey. With
+            several views also `views`, a list of dictionaries with `keypoints` and `frame_mask`, the first of them as above.
         """
         keypoints, frame_mask = self.feature_extractor.normalize(
             sample.keypoints, sample.frame_mask, source_frame_rate=frame_rate, name=sample.name
@@ -202,19 +206,24 @@ class SequencePipeline:
         keypoints, frame_mask = _trim(keypoints, frame_mask)
         if frame_mask.shape[1] < self.min_frames:
             keypoints, frame_mask = resize_frames(keypoints, frame_mask, self.min_frames)
+        rng = np.random.default_rng([self.seed, key.epoch, key.index])
+        views = [self._view(keypoints, frame_mask, rng) for _ in range(self.num_views)]
+        item = {**views[0], "labels": sample.label, "key": key}
+        return item if self.num_views == 1 else {**item, "views": views}
+
+    def _view(self, keypoints: np.ndarray, frame_mask: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        """The sequence augmented once more, and turned into the stream."""
         if self.augmentation is not None:
-            rng = np.random.default_rng([self.seed, key.epoch, key.index])
             augmented = _trim(*self.augmentation(keypoints, frame_mask, rng))
             if augmented[1].shape[1] >= self.min_augmented_frames:
                 keypoints, frame_mask = augmented
-        keypoints = self.feature_extractor.apply_stream(keypoints, frame_mask)
-        return {"keypoints": keypoints, "frame_mask": frame_mask, "labels": sample.label, "key": key}
+        return {"keypoints": self.feature_extractor.apply_stream(keypoints, frame_mask), "frame_mask": frame_mask}
 
     def _lengths(self, sample: SkeletonSample, frame_rate: float) -> list[int]:
         """Frames of every item that a sample gives, once the extractor has chosen persons and frames."""
         extractor, mask = self.feature_extractor, sample.frame_mask
-        time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames)
-        if extractor.person_selection in ("first", "all") and time_changes == (None, None, None):
+        time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames, extractor.center_crop)
+        if extractor.person_selection in ("first", "all") and time_changes == (None, None, None, 1):
             if extractor.person_selection == "first":
                 mask = mask[: extractor.max_persons]
         else:

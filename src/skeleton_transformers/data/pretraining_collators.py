@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .clips import number_of_clips
-from .datasets import pad_items
+from .datasets import minimum_frames, pad_items
 
 
 # First word of the seed, so that corruption shares no random numbers with augmentation or sample order.
@@ -20,7 +20,65 @@ REPLACED_SHARE = 0.8
 COPIED_SHARE = 0.1
 
 
-class HiTRSPreTrainingCollator:
+class PreTrainingCollator:
+    """Makes the batches of a family's pretext tasks, and says which items they are made of.
+
+    Attributes:
+        single_person: whether every item holds one person only.
+        num_views: how often every sequence is augmented independently, in training and in validation; the views are
+            `item["views"]` (see [`SequencePipeline`]).
+        min_frames: shortest sequence that the tasks can use.
+        min_augmented_frames: augmentation that leaves fewer frames is undone.
+    """
+
+    single_person = False
+    num_views = 1
+    min_frames = 1
+    min_augmented_frames = 1
+
+    @classmethod
+    def from_config(cls, config: Any, seed: int) -> PreTrainingCollator:
+        """The collator that a model with this configuration needs.
+
+        Args:
+            config: configuration of the model.
+            seed: seed of what is random in the tasks.
+        """
+        raise NotImplementedError
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The arguments of the model's `forward`, made from items of [`SkeletonDataset`]."""
+        raise NotImplementedError
+
+
+class TwoViewCollator(PreTrainingCollator):
+    """Puts the two views of every sequence, which augmentation has made, into one batch."""
+
+    num_views = 2
+
+    @classmethod
+    def from_config(cls, config: Any, seed: int) -> TwoViewCollator:
+        """The same for every model; the views are drawn by the data set."""
+        return cls()
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Pads each view to the most persons and frames in it.
+
+        Returns:
+            `keypoints` float32 `(B, M, T, V, C)` and `frame_mask` bool `(B, M, T)` of the first view;
+            `second_keypoints` and `second_frame_mask` of the second, whose length is its own.
+
+        Raises:
+            ValueError: the items have no views.
+        """
+        if "views" not in items[0]:
+            raise ValueError("the items have no views; make the data set with num_views=2")
+        first, second = (pad_items([item["views"][number] for item in items]) for number in range(2))
+        names = ("keypoints", "frame_mask", "second_keypoints", "second_frame_mask")
+        return {name: torch.from_numpy(array) for name, array in zip(names, (*first, *second), strict=True)}
+
+
+class HiTRSPreTrainingCollator(PreTrainingCollator):
     """Makes the three pretext tasks of Hi-TRS (Chen et al., ECCV 2022) out of single-person sequences.
 
     * masked joints: each joint of each present frame is selected with `mask_probability`; of those 80 % are replaced,
@@ -41,6 +99,8 @@ class HiTRSPreTrainingCollator:
             in the sequence, `"normal"` with its mean and standard deviation in the sequence.
         seed: seed of the tasks.
     """
+
+    single_person = True
 
     def __init__(
         self,
@@ -65,6 +125,14 @@ class HiTRSPreTrainingCollator:
         self.mask_probability = mask_probability
         self.mask_replacement = mask_replacement
         self.seed = seed
+        self.min_frames = minimum_frames(clip_stride)
+        self.min_augmented_frames = 2 * clip_stride + 1
+
+    @classmethod
+    def from_config(cls, config: Any, seed: int) -> HiTRSPreTrainingCollator:
+        """Tasks as the configuration of Hi-TRS wants them."""
+        names = ("clip_length", "clip_stride", "clip_dilation", "mask_probability", "mask_replacement")
+        return cls(**{name: getattr(config, name) for name in names}, seed=seed)
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Makes a batch of `B` items of one person each; `T` is the longest sequence, `W` its number of clips.
@@ -243,4 +311,4 @@ def _exchange(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
     return exchanged
 
 
-__all__ = ["COPIED_SHARE", "REPLACED_SHARE", "HiTRSPreTrainingCollator"]
+__all__ = ["COPIED_SHARE", "REPLACED_SHARE", "HiTRSPreTrainingCollator", "PreTrainingCollator", "TwoViewCollator"]

@@ -14,13 +14,6 @@ from ..skeletons import SkeletonLayout
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 
-HITRS_CITATION = """@inproceedings{chen2022hitrs,
-  title     = {Hierarchically Self-Supervised Transformer for Human Skeleton Representation Learning},
-  author    = {Chen, Yuxiao and Zhao, Long and Yuan, Jianbo and Tian, Yu and Xia, Zhaoyang and Geng, Shijie and Han, Ligong and Metaxas, Dimitris N.},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year      = {2022}
-}"""
-
 DEFAULT_LIMITATIONS = (
     "The model has learned from recordings of the kind named above: other sensors, other joint layouts, other viewpoints or "
     "other people may lower its accuracy, so measure it on your own recordings before you rely on it. It judges movements, "
@@ -88,13 +81,13 @@ def write_model_card(
     layout: SkeletonLayout,
     preprocessing: Mapping[str, Any],
     training_data: str,
+    citation: str,
     recipe: str | Mapping[str, Any] | None = None,
     results: Mapping[str, float] | None = None,
     task: str = "action-recognition",
     dataset_name: str = "recordings",
     dataset_split: str | None = None,
     provenance: Mapping[str, Any] | None = None,
-    citation: str = HITRS_CITATION,
     license: str = "apache-2.0",
     tags: tuple[str, ...] = (),
     base_model: str | None = None,
@@ -110,13 +103,13 @@ def write_model_card(
         layout: Joint layout of its inputs.
         preprocessing: Fields of the feature extractor (`extractor.to_dict()`); its layout and internals are left out.
         training_data: What it was trained on, as the end of the sentence "Data: ...".
+        citation: BibTeX of the method; the configuration of a family has it (`config.citation`).
         recipe: The recipe as YAML text or as a mapping.
         results: Name of the measure -> value; values in [0, 1] are printed in percent and enter the model index.
         task: `"action-recognition"` or `"feature-extraction"` (encoders and pre-trained models).
         dataset_name: Data set of the results.
         dataset_split: Split and part of the results.
         provenance: Seed, versions, commit, checksum, ... as in `results.json`.
-        citation: BibTeX of the method.
         license: Licence identifier of the Hub.
         tags: Tags besides the usual ones.
         base_model: What the weights started from; enters the metadata only when it is a Hub id.
@@ -218,4 +211,4 @@ def _provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-__all__ = ["DEFAULT_LIMITATIONS", "HITRS_CITATION", "write_model_card"]
+__all__ = ["DEFAULT_LIMITATIONS", "write_model_card"]

@@ -38,6 +38,10 @@ class Family:
         prefix = "configuration" if role == "configuration" else "modeling"
         return getattr(importlib.import_module(f".{self.model_type}.{prefix}_{self.model_type}", __package__), name)
 
+    def load_converter(self) -> Any:
+        """Module that converts the checkpoints of the family's authors, with `convert_original_checkpoint(source, folder)`."""
+        return importlib.import_module(f".{self.model_type}.convert_{self.model_type}_original", __package__)
+
 
 # What a family can have a model class for.
 ROLES = ("encoder", "pretraining", "action_recognition", "action_detection", "motion_prediction")
@@ -53,6 +57,15 @@ FAMILIES = {
             "HiTRSForActionRecognition",
             "HiTRSForActionDetection",
             "HiTRSForMotionPrediction",
+        ),
+        Family(
+            "hico",
+            "HiCoConfig",
+            "HiCoModel",
+            "HiCoForPreTraining",
+            "HiCoForActionRecognition",
+            "HiCoForActionDetection",
+            "HiCoForMotionPrediction",
         ),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 NO_DECAY_NAMES = frozenset({"bias", "position_embeddings", "cls_token"})
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float, decay_all: bool = False) -> list[dict[str, Any]]:
     """Splits the trainable parameters into those with and those without weight decay.
 
     Not decayed are all biases, everything that belongs to a LayerNorm, position embeddings and cls tokens, as in the
@@ -25,6 +25,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     Args:
         model: network; parameters that do not require a gradient are left out.
         weight_decay: decay of the first group.
+        decay_all: put everything into the first group.
 
     Returns:
         two groups for an optimizer, `[decayed, not decayed]`, in the order of `model.named_parameters()`.
@@ -40,7 +41,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             free = id(parameter) in norms or name.rpartition(".")[2] in NO_DECAY_NAMES
-            (kept if free else decayed).append(parameter)
+            (kept if free and not decay_all else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
@@ -59,6 +60,18 @@ def pretraining_factor(step: int, warmup_steps: int, total_steps: int, final_fac
         return final_factor
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
     return 1.0 + (final_factor - 1.0) * progress
+
+
+def steps_factor(step: int, warmup_steps: int, decay_steps: Sequence[int]) -> float:
+    """Factor on the peak learning rate at an optimiser step: linear up from 0, then 0.1 for every entry reached.
+
+    Args:
+        step: optimiser step, 0 for the first one.
+        warmup_steps: step at which the factor is 1.
+        decay_steps: optimiser steps from which on the rate is a tenth of the one before. HiCo: epoch 351 of 451.
+    """
+    warmup = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return warmup * 0.1 ** sum(step >= decay for decay in decay_steps)
 
 
 def finetuning_factor(epoch: int) -> float:
@@ -111,6 +124,11 @@ def pretraining_schedule(
     )
 
 
+def step_schedule(optimizer: Optimizer, warmup_steps: int, decay_steps: Sequence[int]) -> LambdaLR:
+    """Schedule of HiCo pre-training, to be stepped once per optimiser step (see [`steps_factor`])."""
+    return LambdaLR(optimizer, partial(steps_factor, warmup_steps=warmup_steps, decay_steps=tuple(decay_steps)))
+
+
 def finetuning_schedule(optimizer: Optimizer, mode: str = "finetune", steps_per_epoch: int = 1) -> LambdaLR:
     """Schedule of Hi-TRS recognition training: a factor per epoch.
 
@@ -137,4 +155,6 @@ __all__ = [
     "parameter_groups",
     "pretraining_factor",
     "pretraining_schedule",
+    "step_schedule",
+    "steps_factor",
 ]

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..data.augmentation import SkeletonAugmentation
 from ..data.corpora import split_indices
-from ..data.datasets import SkeletonDataset, minimum_frames
-from ..data.pretraining_collators import HiTRSPreTrainingCollator
+from ..data.datasets import SkeletonDataset
+from ..data.pretraining_collators import PreTrainingCollator
 from ..data.storage import SkeletonStore
+from ..models.families import get_family
 from .recipes import DataSection, Recipe
 
 
@@ -40,13 +41,20 @@ class PreTrainingSection:
 
     Args:
         max_steps: optimiser steps.
+        epochs: length of the run in passes over the data, instead of `max_steps`.
         batch_size: sequences in one micro-batch of one process.
         gradient_accumulation_steps: micro-batches in one optimiser step. What is left over of an epoch is dropped.
+        optimizer: `"adamw"`, or `"sgd"` with `sgd_momentum`.
+        sgd_momentum: momentum of SGD.
+        schedule: `"linear"` from the rate at the end of the warm-up to the final one, or `"steps"`, where the rate is
+            multiplied by 0.1 after each of `decay_epochs`.
+        decay_epochs: epochs after which the rate falls; with `schedule: steps` only.
         learning_rate: rate at the end of the warm-up.
-        final_learning_rate: rate at the last step.
+        final_learning_rate: rate at the last step; with `schedule: linear` only.
         warmup_steps: steps of linear warm-up from 0.
         weight_decay: of all weights but biases, layer norms, position embeddings and class tokens.
-        max_grad_norm: norm that gradients are clipped to.
+        decay_all: decay these, too (plain SGD of the released code of HiCo).
+        max_grad_norm: norm that gradients are clipped to; `.inf` leaves them.
         mixed_precision: `"no"`, `"fp16"`, `"bf16"`, or null for what `accelerate launch` says.
         num_workers: processes that load data, per training process; the results do not depend on it.
         log_every, eval_every, save_every: optimiser steps between log entries, validations and checkpoints.
@@ -55,12 +63,18 @@ class PreTrainingSection:
     """
 
     max_steps: int = 50_000
+    epochs: int | None = None
     batch_size: int = 64
     gradient_accumulation_steps: int = 4
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    sgd_momentum: float = 0.9
+    schedule: Literal["linear", "steps"] = "linear"
+    decay_epochs: list[int] = field(default_factory=list)
     learning_rate: float = 4e-4
     final_learning_rate: float = 2e-6
     warmup_steps: int = 1000
     weight_decay: float = 0.01
+    decay_all: bool = False
     max_grad_norm: float = 1.0
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     num_workers: int = 0
@@ -81,14 +95,27 @@ class PreTrainingSection:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.warmup_steps < self.max_steps:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if bool(self.decay_epochs) != (self.schedule == "steps"):
+            raise ValueError(
+                f"decay_epochs={self.decay_epochs} does not go with schedule={self.schedule}: the rate falls at these epochs "
+                "with schedule: steps, and with that alone"
+            )
+        if self.epochs is None and not 0 <= self.warmup_steps < self.max_steps:
             raise ValueError(f"warmup_steps={self.warmup_steps} must be less than max_steps={self.max_steps}")
 
 
 @dataclass
 class PreTrainingRecipe(Recipe):
-    """A pre-training run; see [`Recipe`]."""
+    """A pre-training run; see [`Recipe`].
 
+    Args:
+        published_features: arguments in which the feature extractor that is saved with the model differs from `features`:
+            a family that crops recordings at their own length in pre-training gets whole ones later.
+    """
+
+    published_features: dict[str, Any] = field(default_factory=dict)
     data: PreTrainingData = field(kw_only=True)
     training: PreTrainingSection = field(default_factory=PreTrainingSection)
 
@@ -119,35 +146,38 @@ def pretraining_split(recipe: PreTrainingRecipe, stores: Sequence[SkeletonStore]
 def build_pretraining_datasets(
     recipe: PreTrainingRecipe, stores: Sequence[SkeletonStore], feature_extractor: Any, config: Any
 ) -> tuple[SkeletonDataset, SkeletonDataset]:
-    """Sequences of one person each: augmented ones to train on, and others to validate on.
+    """Sequences to train on, augmented, and others to validate on, as the collator of the family wants them.
 
     Args:
         recipe: the run.
         stores: its opened stores.
         feature_extractor: normalisation and stream.
-        config: config of the model, whose clips say how long a sequence must be.
+        config: config of the model.
     """
     augmentation = None
     if recipe.augmentation is not None:
         augmentation = SkeletonAugmentation.from_dict(recipe.augmentation, layout=stores[0].layout)
+    needs = build_pretraining_collator(config, recipe.seed)
     options: dict[str, Any] = {
         "seed": recipe.seed,
-        "single_person": True,
-        "min_frames": minimum_frames(config.clip_stride),
-        "min_augmented_frames": 2 * config.clip_stride + 1,
+        "single_person": needs.single_person,
+        "min_frames": needs.min_frames,
+        "min_augmented_frames": needs.min_augmented_frames,
+        "num_views": needs.num_views,
         "short_sequences": recipe.data.short_sequences,
     }
     train, validation = pretraining_split(recipe, stores)
+    # Without augmentation all views would be the same. Those of validation are the same in every pass over it.
+    validation_augmentation = augmentation if needs.num_views > 1 else None
     return (
         SkeletonDataset(stores, train, feature_extractor, augmentation, **options),
-        SkeletonDataset(stores, validation, feature_extractor, **options),
+        SkeletonDataset(stores, validation, feature_extractor, validation_augmentation, **options),
     )
 
 
-def build_pretraining_collator(config: Any, seed: int) -> HiTRSPreTrainingCollator:
+def build_pretraining_collator(config: Any, seed: int) -> PreTrainingCollator:
     """Collator that draws the pretext tasks as the config of the model wants them."""
-    names = ("clip_length", "clip_stride", "clip_dilation", "mask_probability", "mask_replacement")
-    return HiTRSPreTrainingCollator(**{name: getattr(config, name) for name in names}, seed=seed)
+    return get_family(config.model_type).load("pretraining").collator_class.from_config(config, seed)
 
 
 __all__ = [

@@ -1,27 +1,10 @@
-"""The weights and inputs with which the original classes were run once; see the golden values."""
-
-import json
-import math
-import zlib
+"""An original checkpoint with the weights of the golden values."""
 
 import pytest
-import torch
-
-
-def rule(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Deterministic value of the parameter `name` of the original."""
-    index = torch.arange(math.prod(shape), dtype=torch.float64)
-    phase = 2 * math.pi * (zlib.crc32(name.encode("ascii")) % 997) / 997
-    wave = torch.sin(0.7391 * index + phase).reshape(shape)
-    if len(shape) == 1:
-        wave = 1 + 0.1 * wave if name.endswith("weight") else 0.05 * wave
-    else:
-        wave = wave * math.sqrt(1 / math.prod(shape[1:]))
-    return wave.float()
 
 
 @pytest.fixture(scope="session")
-def original_state_dict():
+def original_state_dict(golden_rule):
     """Makes an original-named checkpoint of the released sizes, filled by the rule of the golden values."""
 
     def make(num_layers: int = 3, num_labels: int | None = 60, prefix: str = "", heads: bool = True):
@@ -56,22 +39,6 @@ def original_state_dict():
             linear["v_cls"] = (num_labels, 512)
         for name, shape in linear.items():
             shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-        return {prefix + name: rule(name, shape) for name, shape in shapes.items()}
+        return {prefix + name: golden_rule(name, shape) for name, shape in shapes.items()}
 
     return make
-
-
-@pytest.fixture(scope="session")
-def golden_input():
-    """The input rule of the golden values."""
-
-    def make(*shape: int, f: float = 0.113, p: float = 0.3) -> torch.Tensor:
-        index = torch.arange(math.prod(shape), dtype=torch.float64)
-        return torch.sin(f * index + p).reshape(shape).float()
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def golden(fixtures):
-    return json.loads((fixtures / "golden.json").read_text())

@@ -119,6 +119,12 @@ class HiTRSConfig(PreTrainedConfig):
 
     model_type = "hitrs"
     attribute_map = {"num_hidden_layers": "num_layers"}
+    citation = """@inproceedings{chen2022hitrs,
+  title     = {Hierarchically Self-Supervised Transformer for Human Skeleton Representation Learning},
+  author    = {Chen, Yuxiao and Zhao, Long and Yuan, Jianbo and Tian, Yu and Xia, Zhaoyang and Geng, Shijie and Han, Ligong and Metaxas, Dimitris N.},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2022}
+}"""
 
     layout: str | dict[str, Any] = "ntu25"
     num_channels: int = 3

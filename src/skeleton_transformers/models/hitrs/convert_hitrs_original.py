@@ -3,7 +3,6 @@
 Nothing of theirs is needed: a checkpoint is a dictionary of tensors, and only names differ.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from ...skeletons import get_layout
+from ..conversion import PREFIX, listed, read_state_dict
 from .configuration_hitrs import HiTRSConfig
 from .modeling_hitrs import HiTRSForActionRecognition, HiTRSForPreTraining, HiTRSModel, HiTRSPreTrainedModel
 
@@ -51,11 +51,8 @@ _BIAS_FREE = {"slf_attn.w_qs", "slf_attn.w_ks", "slf_attn.w_vs", "slf_attn.fc"}
 _LAYER_NAME = re.compile(r"(?P<level>\w+)\.layer_stack\.(?P<number>\d+)\.(?P<module>.+)\.(?P<kind>weight|bias)")
 _OUR_LAYER_NAME = re.compile(r"(?P<level>hitrs\.\w+)\.layers\.(?P<number>\d+)\.(?P<module>.+)\.(?P<kind>weight|bias)")
 
-_PREFIX = "module."
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 # Width of an attention head in all released code; it cannot be told from the shapes.
 _HEAD_SIZE = 64
-_SHOWN = 8
 
 
 def original_to_hitrs(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -73,18 +70,18 @@ def original_to_hitrs(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch
     ours = {}
     unexpected = []
     for name, tensor in state_dict.items():
-        new_name = _our_name(name.removeprefix(_PREFIX))
+        new_name = _our_name(name.removeprefix(PREFIX))
         if new_name is None:
             unexpected.append(name)
         else:
             ours[new_name] = tensor
     needed = _needed_names(state_dict)
-    present = {name.removeprefix(_PREFIX) for name in state_dict}
+    present = {name.removeprefix(PREFIX) for name in state_dict}
     missing = [name for name in needed if name not in present]
     if unexpected or missing:
         raise ValueError(
             "this is not a checkpoint of the original Hi-TRS code. "
-            f"Unexpected entries: {_listed(unexpected)}. Missing entries: {_listed(missing)}."
+            f"Unexpected entries: {listed(unexpected)}. Missing entries: {listed(missing)}."
         )
     return ours
 
@@ -110,7 +107,7 @@ def hitrs_to_original(state_dict: Mapping[str, torch.Tensor], prefix: str = "") 
         else:
             original[prefix + new_name] = tensor
     if unexpected:
-        raise ValueError(f"these are not parameters of a Hi-TRS model: {_listed(unexpected)}.")
+        raise ValueError(f"these are not parameters of a Hi-TRS model: {listed(unexpected)}.")
     return original
 
 
@@ -191,7 +188,7 @@ def load_original_checkpoint(
         ValueError: the file is no such checkpoint.
     """
     try:
-        state_dict = _read_state_dict(path)
+        state_dict = read_state_dict(path)
         model_class, config = infer_model(state_dict, layout)
         weights = original_to_hitrs(state_dict)
     except ValueError as error:
@@ -236,24 +233,6 @@ def convert_original_checkpoint(
     return Path(target_folder)
 
 
-def _read_state_dict(path: str | PathLike) -> dict[str, torch.Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(
-            "the file is no checkpoint of plain tensors, and nothing else is loaded, because that would execute code from "
-            f"the file ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from error
-    while isinstance(content, Mapping) and (
-        inner := next((k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
-    ):
-        content = content[inner]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(f"there is no dictionary of tensors in the file, also not under {_WRAPPERS}; found {found}")
-    return dict(content)
-
-
 def _our_name(name: str) -> str | None:
     if name in _PARAMETERS:
         return _PARAMETERS[name]
@@ -279,7 +258,7 @@ def _original_name(name: str) -> str | None:
 
 def _needed_names(state_dict: Mapping[str, torch.Tensor]) -> list[str]:
     """What an original checkpoint with as many layers must contain; heads and the layer norm of the embedding may be absent."""
-    layers = {int(m["number"]) for name in state_dict if (m := _LAYER_NAME.fullmatch(name.removeprefix(_PREFIX)))}
+    layers = {int(m["number"]) for name in state_dict if (m := _LAYER_NAME.fullmatch(name.removeprefix(PREFIX)))}
     needed = list(_PARAMETERS)
     for module in ("s_input_map.0", "c_input_map", "v_input_map"):
         needed += [f"{module}.weight", f"{module}.bias"]
@@ -289,13 +268,6 @@ def _needed_names(state_dict: Mapping[str, torch.Tensor]) -> list[str]:
                 kinds = ("weight",) if module in _BIAS_FREE else ("weight", "bias")
                 needed += [f"{level}.layer_stack.{number}.{module}.{kind}" for kind in kinds]
     return needed
-
-
-def _listed(names: list[str]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 __all__ = [

@@ -29,7 +29,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
+from ...data.pretraining_collators import HiTRSPreTrainingCollator
+from ...modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
+from ...modeling_inputs import check_inputs, check_shapes
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
+from ...modeling_pretraining import PreTrainingObjective
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead
 from ...objectives.info_nce import info_nce
 from .configuration_hitrs import HiTRSConfig
@@ -93,55 +97,6 @@ class HiTRSForPreTrainingOutput(SkeletonPreTrainingOutput):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Transformer layer, the same on all levels
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention written out. `query`, `key`, `value`: `(rows, heads, tokens, head_size)`."""
-    logits = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        logits = logits + attention_mask
-    weights = nn.functional.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
-
-
-def make_attention_mask(config: HiTRSConfig, allowed: torch.Tensor, num_queries: int, dtype: torch.dtype) -> Any:
-    """Turns "who may attend to whom" into what the chosen attention implementation takes.
-
-    Args:
-        config: says which implementation is chosen.
-        allowed: bool `(1 or rows, 1, 1 or queries, keys)`.
-        num_queries: number of queries.
-        dtype: of the hidden states.
-    """
-    implementation = config._attn_implementation
-    if implementation == "sdpa":
-        return allowed
-    if implementation == "flex_attention":
-        from torch.nn.attention.flex_attention import create_block_mask
-
-        rows, _, _, num_keys = allowed.shape
-        table = allowed.expand(rows, 1, num_queries, num_keys)[:, 0]
-
-        def allows_row(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-            return table[row, query, key]
-
-        def allows(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-            return table[0, query, key]
-
-        # With one mask for all rows, `row` still counts the rows of the batch.
-        function, mask_rows = (allows_row, rows) if rows > 1 else (allows, None)
-        return create_block_mask(function, mask_rows, None, num_queries, num_keys, device=str(allowed.device))
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 class HiTRSAttention(nn.Module):
@@ -239,19 +194,6 @@ class HiTRSLayer(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.output(intermediate)), weights
 
 
-@dataclass
-class LayerRecord:
-    """What `output_hidden_states` and `output_attentions` collect."""
-
-    hidden_states: list[torch.Tensor] | None = None
-    attentions: list[torch.Tensor] | None = None
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything is collected; if so, all tokens of all layers are computed, in one piece."""
-        return self.hidden_states is not None or self.attentions is not None
-
-
 class HiTRSEncoder(nn.Module):
     """Embeddings and a stack of layers; the three levels differ in their embeddings and masks."""
 
@@ -274,15 +216,11 @@ class HiTRSEncoder(nn.Module):
     ) -> torch.Tensor:
         """Runs the stack; with `last_token_only` the last layer computes the last token alone (unless recorded)."""
         record = record or LayerRecord()
-        if record.hidden_states is not None:
-            record.hidden_states.append(hidden_states)
+        record.add(hidden_states)
         for number, layer in enumerate(self.layers, start=1):
             only_last = last_token_only and number == len(self.layers) and not record.is_needed
             hidden_states, weights = layer(hidden_states, None if only_last else attention_mask, only_last)
-            if record.hidden_states is not None:
-                record.hidden_states.append(hidden_states)
-            if record.attentions is not None:
-                record.attentions.append(weights)
+            record.add(hidden_states, weights)
         return hidden_states
 
     def in_chunks(
@@ -480,60 +418,6 @@ def sincos_table(length: int, dim: int) -> torch.Tensor:
 # From sequences to frames, clips and tracks. Index arithmetic only, the same for every sample of the batch at once.
 
 
-def check_shapes(config: HiTRSConfig, keypoints: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-    """Checks shapes and completes the mask.
-
-    Args:
-        config: what the model expects.
-        keypoints: `(batch, persons, frames, joints, channels)`.
-        frame_mask: bool `(batch, persons, frames)`; None means present wherever a coordinate is not 0.
-
-    Raises:
-        ValueError: the shapes do not fit.
-    """
-    if keypoints.ndim != 5:
-        raise ValueError(
-            "keypoints must have shape (batch, persons, frames, joints, channels); got "
-            f"{tuple(keypoints.shape)}. SkeletonFeatureExtractor makes such a batch from recordings."
-        )
-    if keypoints.shape[3:] != (config.num_joints, config.num_channels):
-        raise ValueError(
-            f"keypoints have {keypoints.shape[3]} joints and {keypoints.shape[4]} channels, but the model expects "
-            f"{config.num_joints} joints (layout {config.skeleton_layout.name!r}) and {config.num_channels} channels. "
-            "Convert the recordings with convert_layout, or make a model with their layout."
-        )
-    if frame_mask is None:
-        frame_mask = (keypoints != 0).flatten(3).any(dim=-1)
-    if frame_mask.shape != keypoints.shape[:3]:
-        raise ValueError(
-            f"frame_mask must have shape (batch, persons, frames) = {tuple(keypoints.shape[:3])}; got "
-            f"{tuple(frame_mask.shape)}."
-        )
-    return frame_mask.to(keypoints.device, torch.bool)
-
-
-def check_inputs(
-    config: HiTRSConfig, keypoints: torch.Tensor, frame_mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Checks shapes and finds the length of each sample; for the arguments see [`check_shapes`].
-
-    Returns:
-        the mask, and int64 `(batch,)`: 1 + last frame in which somebody is present.
-
-    Raises:
-        ValueError: the shapes do not fit, or nobody is present in a sample.
-    """
-    frame_mask = check_shapes(config, keypoints, frame_mask)
-    ends = torch.arange(1, keypoints.shape[2] + 1, device=keypoints.device)
-    num_frames = (frame_mask.any(dim=1) * ends).amax(dim=1)
-    if not torch.compiler.is_compiling() and not bool(num_frames.all()):
-        raise ValueError(
-            f"nobody is present in any frame of sample {int(num_frames.argmin())} of the batch: its frame_mask is False "
-            "throughout. Leave such recordings out."
-        )
-    return frame_mask, num_frames
-
-
 def pack_frames(keypoints: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames in which a person is present, one after the other, behind one zero frame.
 
@@ -695,7 +579,7 @@ class HiTRSModel(HiTRSPreTrainedModel):
         Raises:
             ValueError: shapes do not fit the model, nobody is present in a sample, or a sequence is too long.
         """
-        record = self.make_record(output_hidden_states, output_attentions)
+        record = LayerRecord.make(self.config, output_hidden_states, output_attentions)
         frame_mask, num_frames = check_inputs(self.config, keypoints, frame_mask)
         frames, frame_rows = pack_frames(keypoints, frame_mask)
         frame_features = self.frame(frames.to(self.dtype), record)
@@ -760,19 +644,6 @@ class HiTRSModel(HiTRSPreTrainedModel):
         if config.ignore_absent_person:
             return features.sum(dim=1) / seen.sum(dim=1).clamp(min=1)[..., None]
         return features.mean(dim=1)
-
-    def make_record(self, output_hidden_states: bool | None, output_attentions: bool | None) -> LayerRecord:
-        """Decides what is collected, by the arguments or else by the configuration."""
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        if output_attentions is None:
-            output_attentions = self.config.output_attentions
-        if output_attentions and self.config._attn_implementation != "eager":
-            raise ValueError(
-                f"{self.config._attn_implementation!r} attention does not return its weights; call "
-                "model.set_attn_implementation('eager') for output_attentions=True."
-            )
-        return LayerRecord([] if output_hidden_states else None, [] if output_attentions else None)
 
     def encode_clips(
         self, frame_features: torch.Tensor, clips: torch.Tensor, record: LayerRecord | None = None
@@ -870,12 +741,20 @@ class HiTRSPreTrainingHeads(nn.Module):
         self.next_clip_head = nn.Linear(video_size, clip_size)
 
 
-class HiTRSForPreTraining(HiTRSPreTrainedModel):
+class HiTRSForPreTraining(PreTrainingObjective, HiTRSPreTrainedModel):
     """The four self-supervised tasks of Hi-TRS (paper, Sec. 3.3), one per level and one across levels.
 
     All of them share one pass of F-TRS over the corrupted frames, one of C-TRS and one of V-TRS. A task whose weight in the
     configuration is 0 is not computed. The random choices come with the batch, from [`HiTRSPreTrainingCollator`].
     """
+
+    collator_class = HiTRSPreTrainingCollator
+    tasks = {
+        "spatial_loss_weight": ("spatial_loss", "spatial_error"),
+        "clip_order_loss_weight": ("clip_order_loss", "clip_order_accuracy"),
+        "video_order_loss_weight": ("video_order_loss", "video_order_accuracy"),
+        "next_clip_loss_weight": ("next_clip_loss", "next_clip_accuracy"),
+    }
 
     def __init__(self, config: HiTRSConfig):
         super().__init__(config)
