@@ -173,14 +173,17 @@ class WindowedFrameFeatures:
 
     The take is cut into blocks of half a window. The encoder sees each block in the middle of a window, with a quarter of
     a window before and after it, and a frame gets the step of the encoder that lies at its place, mean over the persons
-    who have that step. The steps are taken to be spread evenly over the window, which holds for encoders that keep or
-    downsample time. Beyond the take a window has frames in which nobody is present, and windows without anybody give 0.
+    who have that step. Steps are spread evenly over the window, as they are where time is kept or downsampled, or, with
+    `resizes_sequences`, over the frames up to the last one in which anybody is present. Beyond the take a window has frames
+    in which nobody is present, and windows without anybody give 0.
 
     The width `config.frame_feature_size` is that of `last_hidden_state`; the length of the windows, in frames, is
     `config.frame_window`, a multiple of 4 and best the length of the sequences that the encoder was trained on.
     """
 
     config: Any
+    # Whether the encoder stretches what it is given, up to the last frame with anybody in it, to a length of its own.
+    resizes_sequences: ClassVar[bool] = False
 
     @property
     def frame_alignment(self) -> int:
@@ -224,12 +227,17 @@ class WindowedFrameFeatures:
         if needed.any():
             output = self(windows[needed], masks[needed], return_dict=True)  # type: ignore[operator]
             steps = output.last_hidden_state.shape[2]
-            # The step at the middle of every frame of the block.
-            place = torch.arange(before, before + block, device=windows.device)
-            place = (2 * place + 1) * steps // (2 * window)
+            length: Any = window
+            if self.resizes_sequences:
+                ends = torch.arange(1, window + 1, device=windows.device)
+                length = (masks[needed].any(dim=1) * ends).amax(dim=1, keepdim=True)  # (windows, 1)
+            # The step at the middle of every frame of the block: (1 or windows, block)
+            place = torch.arange(before, before + block, device=windows.device)[None]
+            place = ((2 * place + 1) * steps // (2 * length)).clamp(max=steps - 1).expand(len(output.step_mask), -1)
             count = output.step_mask.sum(dim=1).clamp(min=1)[..., None]  # (windows, steps, 1)
             pooled = (output.last_hidden_state * output.step_mask[..., None]).sum(dim=1) / count
-            features = features.to(pooled.dtype).masked_scatter(needed[:, None, None], pooled[:, place])
+            pooled = pooled.gather(1, place[..., None].expand(-1, -1, pooled.shape[-1]))
+            features = features.to(pooled.dtype).masked_scatter(needed[:, None, None], pooled)
         return features.view(-1, blocks * block, features.shape[-1])[:, :frames]
 
 
