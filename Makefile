@@ -24,7 +24,7 @@ lint: .venv/installed-test
 # The oldest supported versions, in an environment of their own.
 test-floor:
 	$(PYTHON) -m venv .venv-floor
-	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint constraints-floor.txt --editable ".[test]"
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint constraints-floor.txt --editable ".[test,recordings]"
 	.venv-floor/bin/python -m pytest
 
 docs: .venv/installed-docs
@@ -48,7 +48,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP_INSTALL) --editable ".[test,tensorboard]"
+	$(PIP_INSTALL) --editable ".[test,tensorboard,recordings]"
 	touch $@
 
 .venv/installed-docs: .venv/installed
