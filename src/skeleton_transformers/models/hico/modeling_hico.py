@@ -32,6 +32,7 @@ from ...data.batch_augmentation import resize_part
 from ...data.pretraining_collators import TwoViewCollator
 from ...modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
 from ...modeling_inputs import check_inputs
+from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead, WindowedFrameFeatures
@@ -331,7 +332,7 @@ def take_places(
 # Models
 
 
-class HiCoPreTrainedModel(PreTrainedModel):
+class HiCoPreTrainedModel(CheckedLoading, PreTrainedModel):
     """Initialisation, loading and saving of all HiCo models."""
 
     config: HiCoConfig

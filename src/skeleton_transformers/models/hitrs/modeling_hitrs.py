@@ -32,6 +32,7 @@ from transformers.utils.generic import can_return_tuple
 from ...data.pretraining_collators import HiTRSPreTrainingCollator
 from ...modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
 from ...modeling_inputs import check_inputs, check_shapes
+from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead
@@ -498,7 +499,7 @@ def rows_of_frames(frame_rows: torch.Tensor, frames: torch.Tensor) -> torch.Tens
 # Models
 
 
-class HiTRSPreTrainedModel(PreTrainedModel):
+class HiTRSPreTrainedModel(CheckedLoading, PreTrainedModel):
     """Initialisation, loading and saving of all Hi-TRS models."""
 
     config: HiTRSConfig

@@ -1,0 +1,108 @@
+"""Loading of weights that either gives the saved model or says what is wrong with the checkpoint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PreTrainedConfig
+
+
+class CheckpointError(OSError):
+    """A checkpoint that cannot be used; the message names the repository, what is wrong and the remedy."""
+
+
+class CheckedLoading:
+    """Put it in front of `PreTrainedModel` in the base class of a family.
+
+    `transformers` loads what fits and reports the rest in a warning. Here it is an error if the checkpoint belongs to another
+    family, is damaged, or lacks tensors of the very class that was saved. Only safetensors are read: a pickle can execute code.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            CheckpointError: the repository or folder is no checkpoint of this family, or a damaged one.
+            ValueError: a tensor has another shape than the configuration says, and `ignore_mismatched_sizes` is not set.
+        """
+        name = pretrained_model_name_or_path
+        if name is None:  # the weights come as a state_dict
+            return super().from_pretrained(name, *model_args, **kwargs)  # type: ignore[misc]
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError(
+                f"{name}: use_safetensors=False would unpickle weights, which can execute code; leave it out"
+            )
+        saved = _saved_config(name, kwargs)
+        model_type = cls.config_class.model_type  # type: ignore[attr-defined]
+        if saved.get("model_type") != model_type:
+            raise CheckpointError(
+                f"{name} holds a model of the family {saved.get('model_type')!r}, but {cls.__name__} is of the family "
+                f"{model_type!r}; load it with an Auto class, or name another checkpoint"
+            )
+        if os.path.isdir(name):
+            _refuse_pickles(Path(name, kwargs.get("subfolder") or ""))
+        wants_report = kwargs.pop("output_loading_info", False)
+        accepts_other_sizes = kwargs.pop("ignore_mismatched_sizes", False)
+        task = kwargs.get("_from_pipeline")
+        try:
+            model, report = super().from_pretrained(  # type: ignore[misc]
+                name, *model_args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{name}: its safetensors file is damaged ({error}); download or save the checkpoint again"
+            ) from error
+        if report["mismatched_keys"] and not accepts_other_sizes:
+            raise ValueError(_describe_mismatch(str(name), sorted(report["mismatched_keys"]), model.config))
+        missing = sorted(report["missing_keys"])
+        if missing and (task or cls.__name__ in (saved.get("architectures") or ())):
+            raise CheckpointError(
+                f"{name} lacks {len(missing)} tensors of {cls.__name__}, the first is {missing[0]!r}: "
+                + (
+                    f"it was saved as {', '.join(saved.get('architectures') or ('an unknown class',))} and is not trained for "
+                    f"{task}; fine-tune it first"
+                    if cls.__name__ not in (saved.get("architectures") or ())
+                    else "the file is damaged; download or save the checkpoint again"
+                )
+            )
+        return (model, report) if wants_report else model
+
+
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def _saved_config(name: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` of the checkpoint says, whatever configuration the caller gives."""
+    hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if kwargs.get(key) is not None}
+    return PreTrainedConfig.get_config_dict(name, **hub)[0]
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth", "*.pkl") for file in folder.glob(ending))
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds no safetensors but {pickles[0]}, a pickle, which can execute code when it is read; ask its owner for "
+            "model.safetensors, or convert checkpoints of known authors with `skeleton-transformers convert`"
+        )
+
+
+def _describe_mismatch(name: str, mismatched: list[tuple[str, tuple, tuple]], config: PreTrainedConfig) -> str:
+    key, found, expected = mismatched[0]
+    if key.startswith("classifier."):
+        return (
+            f"{name}: its classifier has {found[0]} classes, but the configuration has {config.num_labels} labels; leave "
+            "id2label and num_labels as they were saved, or pass ignore_mismatched_sizes=True for a new classifier to train"
+        )
+    return (
+        f"{name}: {len(mismatched)} tensors have another shape than the configuration says, the first is {key!r} with "
+        f"{tuple(found)} instead of {tuple(expected)}; leave the sizes in the configuration as they were saved"
+    )
+
+
+__all__ = ["CheckedLoading", "CheckpointError"]
