@@ -26,6 +26,7 @@ from skeleton_transformers import (
 from skeleton_transformers.evaluation.fusion import load_predictions
 from skeleton_transformers.evaluation.protocols import labelled_part
 from skeleton_transformers.evaluation.subsets import label_subset, load_label_subset
+from skeleton_transformers.training.finetuning import FineTuningRecipe
 from skeleton_transformers.training.recipes import RecipeError, load_recipe
 
 
@@ -295,7 +296,7 @@ def test_every_recipe_in_the_repository_can_be_read(finetune):
     files = [file for kind in ("recognition", "linear", "scratch") for file in CONFIGS.glob(f"hitrs_*{kind}.yaml")]
     assert len(files) >= 30
     for file in files:
-        recipe = load_recipe(file, finetune.RecognitionRecipe)
+        recipe = load_recipe(file, FineTuningRecipe)
         assert recipe.training.mode == {"recognition": "finetune"}.get(
             file.stem.rpartition("_")[2], file.stem.rpartition("_")[2]
         )

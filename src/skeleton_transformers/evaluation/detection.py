@@ -175,29 +175,37 @@ def average_precision(
     confidence = np.array([detection.confidence for detection in detections], dtype=np.float64)
     matches = np.array(match(detections, truth, theta))
     if interpolation == "voc":
-        matches = matches[np.argsort(-confidence, kind="stable")]
-        right = np.zeros(len(matches), dtype=bool)
-        hits, first = np.unique(matches, return_index=True)
-        right[first[hits >= 0]] = True
-        found = np.cumsum(right)
-        precision = found / np.arange(1, len(found) + 1)
-        best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-        return float(best_from_here[right].sum() / len(truth))
-    finders = np.bincount(matches[matches >= 0], minlength=len(truth))
-    found, remaining = int((finders > 0).sum()), len(detections)
-    best, recall = precision_recall(found, remaining, len(truth))
+        return _voc_area(matches[np.argsort(-confidence, kind="stable")], len(truth))
+    return _official_area(matches[np.argsort(confidence, kind="stable")], len(truth))
+
+
+def _official_area(matches: np.ndarray, num_true: int) -> float:
+    """`matches` `(detections,)`, -1 for none, of the least sure detection first."""
+    finders = np.bincount(matches[matches >= 0], minlength=num_true)
+    found, remaining = int((finders > 0).sum()), len(matches)
+    best, recall = precision_recall(found, remaining, num_true)
     area = 0.0
-    for position in matches[np.argsort(confidence, kind="stable")].tolist():
+    for position in matches.tolist():
         remaining -= 1
         if position == -1:
             continue
         finders[position] -= 1
-        found -= finders[position] == 0
-        precision, recall_now = precision_recall(found, remaining, len(truth))
+        found -= int(finders[position] == 0)
+        precision, recall_now = precision_recall(found, remaining, num_true)
         best = max(best, precision)
         area += best * (recall - recall_now)
         recall = recall_now
-    return float(area)
+    return area
+
+
+def _voc_area(matches: np.ndarray, num_true: int) -> float:
+    """`matches` `(detections,)`, -1 for none, of the surest detection first."""
+    right = np.zeros(len(matches), dtype=bool)
+    hits, first = np.unique(matches, return_index=True)
+    right[first[hits >= 0]] = True
+    precision = np.cumsum(right) / np.arange(1, len(matches) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(best_from_here[right].sum() / num_true)
 
 
 def mean_average_precision(

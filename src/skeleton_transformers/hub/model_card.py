@@ -39,6 +39,38 @@ with torch.no_grad():
 best = int(probabilities[0].argmax())
 print(model.config.id2label[best], float(probabilities[0, best]))""",
     ),
+    "action-detection": (
+        None,
+        """import numpy as np
+
+from skeleton_transformers import AutoModelForActionDetection, SkeletonFeatureExtractor
+from skeleton_transformers.evaluation.detection import frames_to_segments, predict_frames
+
+extractor = SkeletonFeatureExtractor.from_pretrained("{model}")
+model = AutoModelForActionDetection.from_pretrained("{model}").eval()
+
+take = np.random.default_rng(0).normal(size=(300, {joints}, {channels})).astype("float32")
+inputs = extractor(take)
+probabilities = predict_frames(model, inputs["keypoints"][0], inputs["frame_mask"][0])
+for segment in frames_to_segments(probabilities):
+    print(model.config.id2label[segment.label], segment.start, segment.end, segment.confidence)""",
+    ),
+    "motion-prediction": (
+        "time-series-forecasting",
+        """import numpy as np
+import torch
+
+from skeleton_transformers import AutoModelForMotionPrediction, SkeletonFeatureExtractor
+
+extractor = SkeletonFeatureExtractor.from_pretrained("{model}")
+model = AutoModelForMotionPrediction.from_pretrained("{model}").eval()
+
+observed = np.random.default_rng(0).normal(size=(40, {joints}, {channels})).astype("float32")
+inputs = extractor(observed, source_frame_rate=extractor.frame_rate, return_tensors="pt")
+with torch.no_grad():
+    predicted = model(**inputs).predicted_keypoints
+print(predicted.shape)  # (batch, persons, frames, joints, channels), where the extractor put the observed ones""",
+    ),
     "feature-extraction": (
         "feature-extraction",
         """import numpy as np
@@ -106,7 +138,8 @@ def write_model_card(
         citation: BibTeX of the method; the configuration of a family has it (`config.citation`).
         recipe: The recipe as YAML text or as a mapping.
         results: Name of the measure -> value; values in [0, 1] are printed in percent and enter the model index.
-        task: `"action-recognition"` or `"feature-extraction"` (encoders and pre-trained models).
+        task: `"action-recognition"`, `"action-detection"`, `"motion-prediction"` or `"feature-extraction"` (encoders and pre-trained
+            models).
         dataset_name: Data set of the results.
         dataset_split: Split and part of the results.
         provenance: Seed, versions, commit, checksum, ... as in `results.json`.

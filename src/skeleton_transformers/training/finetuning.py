@@ -1,0 +1,237 @@
+"""What a fine-tuning recipe holds, and the model and the trainer that follow from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, Trainer
+
+from ..data.datasets import EpochSampler
+from ..models.families import get_family
+from ..skeletons import SkeletonLayout
+from .optimization import EPOCH_FACTORS, parameter_groups
+from .recipes import Recipe, RecipeError, build_model_config
+
+
+@dataclass
+class TrainingSection:
+    """How to train; the defaults are the published fine-tuning recipe of Hi-TRS (128 sequences per step, 70 epochs).
+
+    Args:
+        mode: `finetune` or `scratch` (these differ in the schedule) train everything, `linear` trains the head only, on an
+            encoder in evaluation mode.
+        schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, or `cosine` (down to 0 over all
+            epochs, after `warmup_epochs`); default the one of the mode.
+        schedule_epochs: epochs that the factors of the schedule are spread over, default `epochs`. A run of 35 epochs with
+            `schedule_epochs: 70` passes through all factors of the published recipe, twice as fast.
+        min_steps: least number of optimiser steps: few labels make short epochs, so `epochs` is raised until there are that many,
+            and the schedule is stretched with it.
+        warmup_epochs: epochs over which `cosine` rises linearly from 0.
+        label_smoothing: weight of the uniform distribution in the target.
+        eval_every: epochs between evaluations during training, on the part named by `data.eval_part`, which must then be
+            `validation`; 0 evaluates only at the end.
+        checkpoint_every: epochs between checkpoints from which `--resume` continues; 0 writes none.
+        num_workers: processes that read ahead.
+        precision: `no`, `bf16` or `fp16`.
+    """
+
+    mode: Literal["finetune", "scratch", "linear"] = "finetune"
+    epochs: int = 70
+    learning_rate: float = 4e-4
+    weight_decay: float = 0.01
+    batch_size: int = 32
+    gradient_accumulation_steps: int = 4
+    max_grad_norm: float = 1.0
+    schedule: Literal["finetune", "scratch", "linear", "cosine"] | None = None
+    schedule_epochs: int | None = None
+    min_steps: int = 0
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.0
+    eval_batch_size: int = 128
+    eval_every: int = 0
+    checkpoint_every: int = 0
+    num_workers: int = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    report_to: str = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass
+class DetectionSection:
+    """Action detection only.
+
+    Args:
+        window: frames of a take in one training item; null takes whole takes.
+        label_share: share of the frames of a window that the loss sees, drawn anew every epoch.
+        rule: how frames become segments, `threshold` or `argmax_runs` (see `frames_to_segments`).
+        radius: frames on either side that `threshold` averages over.
+        threshold: least probability of any action, of `threshold`.
+    """
+
+    window: int | None = 256
+    label_share: float = 0.25
+    rule: Literal["threshold", "argmax_runs"] = "threshold"
+    radius: int = 10
+    threshold: float = 0.4
+
+
+@dataclass
+class PredictionSection:
+    """Motion prediction only; frames are those of the feature extractor's frame rate.
+
+    Args:
+        observed_frames: frames to observe: 2 s (Hi-TRS).
+        predicted_frames: frames to predict: 400 ms.
+        train_window_every: training windows of a recording, one for every so many frames; null takes one an epoch.
+        eval_window_every: the same for evaluation; null takes the one in the middle.
+    """
+
+    observed_frames: int = 60
+    predicted_frames: int = 12
+    train_window_every: int | None = None
+    eval_window_every: int | None = None
+
+
+@dataclass
+class FineTuningRecipe(Recipe):
+    """A recipe of `examples/finetune.py`.
+
+    Args:
+        task: what to train.
+        training: how.
+        detection: of the task `detection`.
+        prediction: of the task `prediction`.
+    """
+
+    task: Literal["recognition", "detection", "prediction"] = "recognition"
+    training: TrainingSection = field(default_factory=TrainingSection)
+    detection: DetectionSection = field(default_factory=DetectionSection)
+    prediction: PredictionSection = field(default_factory=PredictionSection)
+
+    def __post_init__(self) -> None:
+        for task in ("detection", "prediction"):
+            section = getattr(self, task)
+            if self.task != task and section != type(section)():
+                raise RecipeError(f"the section {task!r} is for task: {task}, but the recipe has task: {self.task}")
+
+
+class FineTuningTrainer(Trainer):
+    """Trainer whose data order depends on the seed and the epoch only, with the parameter groups and schedules of Hi-TRS."""
+
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(self, *args: Any, training: TrainingSection, seed: int, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.training = training
+        self.data_seed = seed
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        # The training loop calls `set_epoch` on it, also after a resume.
+        return EpochSampler(len(self.train_dataset), self.data_seed)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW on the parameter groups of Hi-TRS."""
+        if self.optimizer is None:
+            groups = parameter_groups(model or self.model, self.training.weight_decay)
+            self.optimizer = torch.optim.AdamW(
+                [group for group in groups if group["params"]], lr=self.training.learning_rate
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the recipe, spread over the steps of the run."""
+        if self.lr_scheduler is None:
+            training = self.training
+            schedule = training.schedule or training.mode
+            epochs = training.schedule_epochs or training.epochs
+
+            def factor(step: int) -> float:
+                if schedule == "cosine":
+                    warmup = training.warmup_epochs / epochs * num_training_steps
+                    if step < warmup:
+                        return (step + 1) / (warmup + 1)
+                    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup))
+                return EPOCH_FACTORS[schedule](step * epochs // num_training_steps + 1)
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+        return self.lr_scheduler
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss of the model; with mode `linear` on features without dropout."""
+        if self.training.mode == "linear":
+            model.eval()  # the training loop has just switched dropout on, but the features of a probe are fixed
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def build_model(
+    recipe: FineTuningRecipe, role: str, layout: SkeletonLayout, num_channels: int, **fields: Any
+) -> torch.nn.Module:
+    """The model that a recipe describes, with random weights or on top of a trained encoder.
+
+    Args:
+        recipe: names the family, its sizes or a checkpoint.
+        role: which class of the family, see `models.families`.
+        layout: of the recordings.
+        num_channels: of the recordings.
+        fields: of the config, for example `id2label`.
+
+    Raises:
+        RecipeError: the mode and the checkpoint contradict each other, or the checkpoint does not fit.
+    """
+    section, mode = recipe.model, recipe.training.mode
+    model_class = get_family(section.family).load(role)
+    if model_class is None:
+        raise RecipeError(f"the family {section.family!r} has no model for task: {recipe.task}")
+    if section.from_pretrained is None:
+        if mode != "scratch":
+            raise RecipeError(
+                f"training.mode={mode} needs a trained encoder: set model.from_pretrained to its folder or "
+                "Hub id, or train from random weights with training.mode=scratch"
+            )
+        return model_class(build_model_config(section, layout, num_channels, **fields))
+    if mode == "scratch":
+        raise RecipeError(
+            f"training.mode=scratch starts from random weights, but model.from_pretrained is {section.from_pretrained}; "
+            "set it to null, or choose another mode"
+        )
+    saved_config = AutoConfig.from_pretrained(section.from_pretrained)
+    if saved_config.model_type != section.family:
+        raise RecipeError(
+            f"{section.from_pretrained} holds a model of the family {saved_config.model_type!r}, the recipe asks for {section.family!r}; "
+            f"set model.family to the family of the checkpoint"
+        )
+    config = build_model_config(section, layout, num_channels, **fields)
+    # A head that was trained for something else is replaced; everything else has to be in the checkpoint and fit.
+    model, report = model_class.from_pretrained(
+        section.from_pretrained, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    absent = {
+        key if isinstance(key, str) else key[0] for name in ("missing_keys", "mismatched_keys") for key in report[name]
+    }
+    unfit = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}."))
+    if unfit:
+        raise RecipeError(
+            f"{section.from_pretrained} does not fit the recipe: {len(unfit)} tensors are missing or of another shape, "
+            f"the first is {unfit[0]!r}; leave the sizes in model.overrides and the joint layout as they were saved"
+        )
+    if hasattr(model, "classifier") and saved_config.id2label != config.id2label:
+        model.classifier.reset_parameters()
+    return model
+
+
+__all__ = [
+    "DetectionSection",
+    "FineTuningRecipe",
+    "FineTuningTrainer",
+    "PredictionSection",
+    "TrainingSection",
+    "build_model",
+]
