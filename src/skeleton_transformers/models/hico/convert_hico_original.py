@@ -1,7 +1,6 @@
 """Checkpoints of the code that the authors of HiCo released, to our models and back.
 
-Nothing of theirs is needed: a checkpoint is a dictionary of tensors. Names differ, query, key and value are one matrix there,
-and their queues have features in columns.
+Nothing of theirs is needed: a checkpoint is a dictionary of tensors. Names differ, and the queues have features in columns.
 """
 
 import re
@@ -49,17 +48,15 @@ _LAYER_MODULES = {
     "norm1": "layernorm_attention",
     "norm2": "layernorm_output",
 }
-_JOINED = ("query", "key", "value")  # one tensor `in_proj_weight` or `in_proj_bias` in the original
 
 _RECURRENT = r"(?:weight|bias)_(?:ih|hh)_l\d+(?:_reverse)?"
 _ORIGINAL_NAME = re.compile(r"(?P<network>encoder_[qk]\.|)(?P<rest>hi_encoder\..+|\w+_proj\..+)")
-_OUR_JOINED_NAME = re.compile(r"(?P<layer>.+\.attention)\.(?P<part>query|key|value)\.(?P<kind>weight|bias)")
 # Attention heads leave no trace in a checkpoint; the released code has four.
 _NUM_HEADS = 4
 
 
 def original_to_hico(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Renames the entries of an original checkpoint, takes attention matrices apart and turns queues over.
+    """Renames the entries of an original checkpoint and turns its queues over.
 
     Args:
         state_dict: original names, with or without `module.`: of pre-training (`encoder_q`, `encoder_k`, queues; also the
@@ -81,12 +78,7 @@ def original_to_hico(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.
         elif match := re.fullmatch(r"fc\.(weight|bias)", name):
             ours[f"classifier.{match[1]}"] = tensor
         elif new_name := _our_name(name):
-            if new_name.endswith(("in_proj.weight", "in_proj.bias")):
-                kind = new_name.rpartition(".")[2]
-                for part, values in zip(_JOINED, tensor.chunk(3), strict=True):
-                    ours[new_name.replace(f"in_proj.{kind}", f"{part}.{kind}")] = values.clone()
-            else:
-                ours[new_name] = tensor
+            ours[new_name] = tensor
         else:
             unexpected.append(full_name)
     present = {name.removeprefix(PREFIX) for name in state_dict}
@@ -117,18 +109,11 @@ def hico_to_original(
         downstream = any(name.startswith("classifier.") for name in state_dict)
     known = ("hico.", "projections.", "classifier.", "key_encoder.", "key_projections.", "queues.")
     original: dict[str, torch.Tensor] = {}
-    parts: dict[str, dict[str, torch.Tensor]] = {}
     unexpected = []
     for full_name, tensor in state_dict.items():
         name = full_name if full_name.startswith(known) else f"hico.{full_name}"
         if name.endswith(".num_updates"):  # the original does not count them
             continue
-        if match := _OUR_JOINED_NAME.fullmatch(name):
-            name = f"{match['layer']}.in_proj.{match['kind']}"
-            parts.setdefault(name, {})[match["part"]] = tensor
-            if len(parts[name]) < len(_JOINED):
-                continue
-            tensor = torch.cat([parts.pop(name)[part] for part in _JOINED])
         new_name = _original_name(name, downstream)
         if new_name is None:
             unexpected.append(full_name)
@@ -136,8 +121,8 @@ def hico_to_original(
             original[prefix + new_name] = tensor.T.contiguous()
         else:
             original[prefix + new_name] = tensor
-    if unexpected or parts:
-        raise ValueError(f"these are not the parameters of a HiCo model: {listed([*unexpected, *parts])}.")
+    if unexpected:
+        raise ValueError(f"these are not the parameters of a HiCo model: {listed(unexpected)}.")
     return original
 
 
@@ -286,7 +271,7 @@ def convert_original_checkpoint(
 
 
 def _our_name(name: str) -> str | None:
-    """Our name of a parameter of an encoder or a projector; `in_proj.weight` and `in_proj.bias` are still to be taken apart."""
+    """Our name of a parameter of an encoder or a projector."""
     match = _ORIGINAL_NAME.fullmatch(name)
     if match is None:
         return None
@@ -303,7 +288,7 @@ def _our_name(name: str) -> str | None:
     if found := re.fullmatch(rf"encoder\.({_RECURRENT})", inner):
         return f"{branch}encoder.layers.rnn.{found[1]}"
     if found := re.fullmatch(r"encoder\.layers\.(\d+)\.self_attn\.in_proj_(weight|bias)", inner):
-        return f"{branch}encoder.layers.{found[1]}.attention.in_proj.{found[2]}"
+        return f"{branch}encoder.layers.{found[1]}.attention.query_key_value.{found[2]}"
     if found := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", inner):
         number, module, kind = found.groups()
         return f"{branch}encoder.layers.{number}.{_LAYER_MODULES[module]}.{kind}" if module in _LAYER_MODULES else None
@@ -345,7 +330,7 @@ def _original_encoder_name(network: str, name: str) -> str | None:
     start = f"{network}hi_encoder.{letter}_"
     if match := re.fullmatch(rf"encoder\.layers\.rnn\.({_RECURRENT})", inner):
         return f"{start}encoder.{match[1]}"
-    if match := re.fullmatch(r"encoder\.layers\.(\d+)\.attention\.in_proj\.(weight|bias)", inner):
+    if match := re.fullmatch(r"encoder\.layers\.(\d+)\.attention\.query_key_value\.(weight|bias)", inner):
         return f"{start}encoder.layers.{match[1]}.self_attn.in_proj_{match[2]}"
     module, _, kind = inner.rpartition(".")
     if match := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)", module):

@@ -93,6 +93,10 @@ class HiCoForPreTrainingOutput(SkeletonPreTrainingOutput):
 # Sequence encoders (S2S)
 
 
+class HiCoAttentionLinear(nn.Linear):
+    """A linear map of the attention, whose bias starts at 0."""
+
+
 class HiCoAttention(nn.Module):
     """Multi-head self-attention with biases."""
 
@@ -101,22 +105,20 @@ class HiCoAttention(nn.Module):
         self.config = config
         self.num_heads = config.num_attention_heads
         self.scaling = (config.branch_size // config.num_attention_heads) ** -0.5
-        self.dropout = config.hidden_dropout_prob
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.is_causal = False
-        self.query = nn.Linear(config.branch_size, config.branch_size)
-        self.key = nn.Linear(config.branch_size, config.branch_size)
-        self.value = nn.Linear(config.branch_size, config.branch_size)
-        self.output = nn.Linear(config.branch_size, config.branch_size)
+        self.query_key_value = HiCoAttentionLinear(config.branch_size, 3 * config.branch_size)
+        self.output = HiCoAttentionLinear(config.branch_size, config.branch_size)
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(batch, tokens, branch_size)` -> the same, and with eager attention the weights `(batch, heads, tokens, tokens)`."""
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        # (batch, tokens, heads * head_size) -> (batch, heads, tokens, head_size)
+        # (batch, tokens, 3 * heads * head_size) -> 3 x (batch, heads, tokens, head_size)
         query, key, value = (
-            linear(hidden_states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
+            states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for states in self.query_key_value(hidden_states).chunk(3, dim=-1)
         )
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout.p if self.training else 0.0
         context, weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
         return self.output(context.flatten(2)), weights
 
@@ -353,15 +355,8 @@ class HiCoPreTrainedModel(CheckedLoading, PreTrainedModel):
         """As the released code: Xavier for every matrix, also of recurrent layers, torch's own initialisation for the rest."""
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
-            bound = module.in_features**-0.5
+            bound = 0.0 if isinstance(module, HiCoAttentionLinear) else module.in_features**-0.5
             init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, HiCoAttention):
-            # Query, key and value are one matrix in the released code: Xavier sees three times as many outputs.
-            bound = (6 / (4 * self.config.branch_size)) ** 0.5
-            for linear in (module.query, module.key, module.value):
-                init.uniform_(linear.weight, -bound, bound)
-            for linear in (module.query, module.key, module.value, module.output):
-                init.zeros_(linear.bias)
         elif isinstance(module, nn.RNNBase):
             bound = module.hidden_size**-0.5
             for parameter in module.parameters():
@@ -396,6 +391,8 @@ class HiCoModel(WindowedFrameFeatures, HiCoPreTrainedModel):
     torch.Size([2, 256])
     ```
     """
+
+    resizes_sequences = True
 
     def __init__(self, config: HiCoConfig):
         super().__init__(config)
@@ -552,8 +549,10 @@ class HiCoForPreTraining(PreTrainingObjective, HiCoPreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is self:  # after everything in it
+        # What they copy is registered, and so initialised or loaded, before them.
+        if module is self.key_encoder:
             self.key_encoder.restart(self.hico)
+        elif module is self.key_projections:
             self.key_projections.restart(self.projections)
 
     @can_return_tuple
