@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from skeleton_transformers.objectives.info_nce import info_nce
+from skeleton_transformers.objectives.info_nce import info_nce, info_nce_with_negatives, multi_positive_cross_entropy
 
 
 def test_random_features_give_the_logarithm_of_the_batch():
@@ -59,6 +59,34 @@ def test_half_precision_autocast_does_not_change_the_loss():
     with torch.autocast("cpu", torch.bfloat16):
         loss, _ = info_nce(queries, targets, 0.07)
     assert loss.item() == info_nce(queries, targets, 0.07)[0].item()
+
+
+def test_one_positive_is_cross_entropy_and_several_are_added_before_the_logarithm():
+    logits = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(5, dtype=torch.int64)
+    expected = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(multi_positive_cross_entropy(logits, 1), expected)
+    torch.testing.assert_close(multi_positive_cross_entropy(logits, 3), -logits.softmax(1)[:, :3].sum(1).log())
+    assert not multi_positive_cross_entropy(logits, 9).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("positives", [1, 4])
+def test_contrast_with_a_queue(positives):
+    generator = torch.Generator().manual_seed(0)
+    queries, queue = torch.randn(6, 8, generator=generator), torch.randn(20, 8, generator=generator)
+    queue = torch.nn.functional.normalize(queue, dim=1)
+    keys = torch.randn(6, positives, 8, generator=generator)
+    queries.requires_grad_(), keys.requires_grad_()
+    loss, accuracy = info_nce_with_negatives(queries, keys if positives > 1 else keys[:, 0], queue, 0.2)
+    expected, hits = [], 0
+    for query, own in zip(queries, keys):
+        cosines = torch.nn.functional.cosine_similarity(query[None], torch.cat([own, queue]), dim=1)
+        expected.append(-(cosines / 0.2).softmax(0)[:positives].sum().log())
+        hits += int(cosines.argmax() < positives)
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    assert accuracy.item() == pytest.approx(hits / 6)
+    loss.backward()
+    assert queries.grad.any() and keys.grad is None
 
 
 def test_two_processes_give_the_gradient_of_one():
