@@ -1,8 +1,8 @@
 """Registration with the Auto classes of `transformers`, at no cost to `import skeleton_transformers`.
 
 Registering needs our classes, and those need the modelling code of `transformers` (seconds). So each registration waits
-until the Auto module it belongs to is imported: `AutoConfig`, `AutoFeatureExtractor` and the `AutoModel*` classes live in
-three modules, and nobody can use them without importing those. The module of a family imports them in turn, before it has
+until the module it belongs to is imported: `AutoConfig`, `AutoFeatureExtractor`, the `AutoModel*` classes and `pipeline` live
+in four modules, and nobody can use them without importing those. The module of a family imports them in turn, before it has
 its classes; therefore its models are registered when it ends, too.
 """
 
@@ -45,6 +45,12 @@ def _register_models() -> None:
         auto.register_models()
 
 
+def _register_pipelines() -> None:
+    from .pipelines import register_pipelines
+
+    register_pipelines()
+
+
 _LAYERS = "transformers.modeling_layers"
 
 _REGISTRATIONS: dict[str, Callable[[], None]] = {
@@ -52,6 +58,7 @@ _REGISTRATIONS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.feature_extraction_auto": _register_feature_extractors,
     "transformers.models.auto.modeling_auto": _register_models,
     _LAYERS: _register_models,
+    "transformers.pipelines": _register_pipelines,
     **{family.modeling_module: _register_models for family in FAMILIES.values()},
 }
 

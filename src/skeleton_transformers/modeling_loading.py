@@ -47,7 +47,6 @@ class CheckedLoading:
             _refuse_pickles(Path(name, kwargs.get("subfolder") or ""))
         wants_report = kwargs.pop("output_loading_info", False)
         accepts_other_sizes = kwargs.pop("ignore_mismatched_sizes", False)
-        task = kwargs.get("_from_pipeline")
         try:
             model, report = super().from_pretrained(  # type: ignore[misc]
                 name, *model_args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True
@@ -59,15 +58,10 @@ class CheckedLoading:
         if report["mismatched_keys"] and not accepts_other_sizes:
             raise ValueError(_describe_mismatch(str(name), sorted(report["mismatched_keys"]), model.config))
         missing = sorted(report["missing_keys"])
-        if missing and (task or cls.__name__ in (saved.get("architectures") or ())):
+        if missing and cls.__name__ in (saved.get("architectures") or ()):
             raise CheckpointError(
-                f"{name} lacks {len(missing)} tensors of {cls.__name__}, the first is {missing[0]!r}: "
-                + (
-                    f"it was saved as {', '.join(saved.get('architectures') or ('an unknown class',))} and is not trained for "
-                    f"{task}; fine-tune it first"
-                    if cls.__name__ not in (saved.get("architectures") or ())
-                    else "the file is damaged; download or save the checkpoint again"
-                )
+                f"{name} lacks {len(missing)} tensors of {cls.__name__}, the first is {missing[0]!r}: the file is damaged; download or "
+                "save the checkpoint again"
             )
         return (model, report) if wants_report else model
 
