@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,6 +68,8 @@ class SkeletonPipeline(ChunkPipeline):
     # Field of the model's output that is the result, and what it is called in the results of persons.
     output_name: ClassVar[str]
     result_name: ClassVar[str]
+    # describe(output, about, **options): the JSON-able result that the output of the model for one sequence means.
+    describe: Callable[..., Any]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -153,11 +155,13 @@ class SkeletonPipeline(ChunkPipeline):
             name, rate = source.name, source.frame_rate
             keypoints = source.keypoints if source.keypoints.ndim != 3 else source.keypoints[None]
             if keypoints.ndim == 4:
-                mask = source.frame_mask
                 # (persons, frames, joints, channels) -> (persons, frames)
-                mask = (
-                    np.asarray(keypoints != 0).any(axis=(2, 3)) if mask is None else mask.reshape(keypoints.shape[:2])
-                )
+                seen = (keypoints != 0).any(axis=(2, 3)) if source.frame_mask is None else source.frame_mask
+                mask: np.ndarray = np.atleast_2d(np.asarray(seen, dtype=bool))
+                if mask.shape != keypoints.shape[:2]:
+                    raise ValueError(
+                        f"{name}: frame_mask has shape {mask.shape}, but the keypoints have (persons, frames) = {keypoints.shape[:2]}"
+                    )
                 for number in np.flatnonzero(mask.any(axis=1)).tolist():
                     found += 1
                     one = slice(number, number + 1)
@@ -215,12 +219,14 @@ class SkeletonPipeline(ChunkPipeline):
             )
         return results[0] if outputs[0]["about"]["person"] is None else results
 
-    def describe(self, output: np.ndarray, about: dict[str, Any], **options: Any) -> Any:
-        """The JSON-able result that the output of the model for one sequence means."""
-        raise NotImplementedError
-
     def get_iterator(
-        self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        self,
+        inputs: Any,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict,
+        forward_params: dict,
+        postprocess_params: dict,
     ) -> Iterator[Any]:
         # As in `ChunkPipeline`, but sequences are padded in persons and frames, and persons have masks.
         chunks = PipelineChunkIterator(inputs, self.preprocess, preprocess_params)

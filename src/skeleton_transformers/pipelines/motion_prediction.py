@@ -37,12 +37,13 @@ class SkeletonMotionPredictionPipeline(SkeletonPipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         observed = {name: options.pop(name) for name in ("observed_frames",) if name in options}
-        options.pop("per_person", None)  # people are always predicted one by one
         preprocess, forward, result = super()._sanitize_parameters(**options)
         return preprocess | observed, forward, result
 
-    def preprocess(self, inputs: Any, observed_frames: int = 60, **options: Any) -> Iterator[dict[str, Any]]:
-        """Model inputs of everybody."""
+    def preprocess(
+        self, inputs: Any, per_person: bool = True, observed_frames: int = 60, **options: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Model inputs of everybody; people are predicted one by one, whatever `per_person` says."""
         if observed_frames < 1:
             raise ValueError(f"observed_frames must be at least 1, got {observed_frames}")
         sequences = list(self.persons(inputs, **options))
@@ -62,7 +63,7 @@ class SkeletonMotionPredictionPipeline(SkeletonPipeline):
         part = slice(max(0, end - observed_frames), end)
         keypoints, frame_mask = keypoints[:, part], frame_mask[:, part]
         normalised, present = extractor.normalize(keypoints, frame_mask, rate, sequence.name)
-        about = {"person": sequence.person, "rate": rate, "back": None}
+        about: dict[str, Any] = {"person": sequence.person, "rate": rate, "back": None}
         if extractor.center != "every_frame":
             there = np.asarray(frame_mask, dtype=bool)
             about["back"] = _rigid_motion(normalised[there], np.asarray(keypoints, dtype=np.float32)[there])
