@@ -12,7 +12,7 @@ from transformers import AutoConfig, Trainer
 from ..data.datasets import EpochSampler
 from ..models.families import get_family
 from ..skeletons import SkeletonLayout
-from .optimization import EPOCH_FACTORS, parameter_groups
+from .optimization import EPOCH_FACTORS, parameter_groups, steps_factor
 from .recipes import Recipe, RecipeError, build_model_config
 
 
@@ -23,8 +23,13 @@ class TrainingSection:
     Args:
         mode: `finetune` or `scratch` (these differ in the schedule) train everything, `linear` trains the head only, on an
             encoder in evaluation mode.
-        schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, or `cosine` (down to 0 over all
-            epochs, after `warmup_epochs`); default the one of the mode.
+        optimizer: `adamw`, or `sgd` with `sgd_momentum`.
+        sgd_momentum: momentum of SGD.
+        encoder_learning_rate: rate of the encoder, where it differs from the one of the head.
+        max_grad_norm: norm that gradients are clipped to; 0 leaves them.
+        schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, `cosine` (down to 0 over all
+            epochs, after `warmup_epochs`), or `steps` (a tenth after each of `decay_epochs`); default the one of the mode.
+        decay_epochs: see `schedule`.
         schedule_epochs: epochs that the factors of the schedule are spread over, default `epochs`. A run of 35 epochs with
             `schedule_epochs: 70` passes through all factors of the published recipe, twice as fast.
         min_steps: least number of optimiser steps: few labels make short epochs, so `epochs` is raised until there are that many,
@@ -45,7 +50,11 @@ class TrainingSection:
     batch_size: int = 32
     gradient_accumulation_steps: int = 4
     max_grad_norm: float = 1.0
-    schedule: Literal["finetune", "scratch", "linear", "cosine"] | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    sgd_momentum: float = 0.9
+    encoder_learning_rate: float | None = None
+    schedule: Literal["finetune", "scratch", "linear", "cosine", "steps"] | None = None
+    decay_epochs: list[int] = field(default_factory=list)
     schedule_epochs: int | None = None
     min_steps: int = 0
     warmup_epochs: float = 0.0
@@ -61,6 +70,11 @@ class TrainingSection:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if bool(self.decay_epochs) != (self.schedule == "steps"):
+            raise ValueError(
+                f"decay_epochs={self.decay_epochs} does not go with schedule={self.schedule}: the rate falls at these epochs "
+                "with schedule: steps, and with that alone"
+            )
 
 
 @dataclass
@@ -71,14 +85,14 @@ class DetectionSection:
         window: frames of a take in one training item; null takes whole takes.
         label_share: share of the frames of a window that the loss sees, drawn anew every epoch.
         rule: how frames become segments, `threshold` or `argmax_runs` (see `frames_to_segments`).
-        radius: frames on either side that `threshold` averages over.
+        radius: frames on either side to average probabilities over; default 10 for `threshold`, 0 for `argmax_runs`.
         threshold: least probability of any action, of `threshold`.
     """
 
     window: int | None = 256
     label_share: float = 0.25
     rule: Literal["threshold", "argmax_runs"] = "threshold"
-    radius: int = 10
+    radius: int | None = None
     threshold: float = 0.4
 
 
@@ -138,12 +152,22 @@ class FineTuningTrainer(Trainer):
         return EpochSampler(len(self.train_dataset), self.data_seed)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW on the parameter groups of Hi-TRS."""
+        """The optimiser of the recipe, on the parameter groups of Hi-TRS, those of encoder and head apart."""
         if self.optimizer is None:
-            groups = parameter_groups(model or self.model, self.training.weight_decay)
-            self.optimizer = torch.optim.AdamW(
-                [group for group in groups if group["params"]], lr=self.training.learning_rate
-            )
+            training, model = self.training, model or self.model
+            encoder = {id(parameter) for parameter in self.accelerator.unwrap_model(model).base_model.parameters()}
+            groups: list[dict[str, Any]] = []
+            for group in parameter_groups(model, training.weight_decay):
+                if training.encoder_learning_rate is not None:
+                    inside = [parameter for parameter in group["params"] if id(parameter) in encoder]
+                    groups.append({**group, "params": inside, "lr": training.encoder_learning_rate})
+                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in encoder]
+                groups.append(group)
+            groups = [group for group in groups if group["params"]]
+            if training.optimizer == "sgd":
+                self.optimizer = torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
+            else:
+                self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -159,7 +183,10 @@ class FineTuningTrainer(Trainer):
                     if step < warmup:
                         return (step + 1) / (warmup + 1)
                     return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup))
-                return EPOCH_FACTORS[schedule](step * epochs // num_training_steps + 1)
+                epoch = step * epochs // num_training_steps  # that many are finished
+                if schedule == "steps":
+                    return steps_factor(epoch, 0, training.decay_epochs)
+                return EPOCH_FACTORS[schedule](epoch + 1)
 
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
@@ -223,7 +250,9 @@ def build_model(
             f"the first is {unfit[0]!r}; leave the sizes in model.overrides and the joint layout as they were saved"
         )
     if hasattr(model, "classifier") and saved_config.id2label != config.id2label:
-        model.classifier.reset_parameters()
+        for parameter in model.classifier.parameters():
+            parameter._is_hf_initialized = False  # or what was loaded would stay
+        model._init_weights(model.classifier)
     return model
 
 

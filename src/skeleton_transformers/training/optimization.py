@@ -63,12 +63,12 @@ def pretraining_factor(step: int, warmup_steps: int, total_steps: int, final_fac
 
 
 def steps_factor(step: int, warmup_steps: int, decay_steps: Sequence[int]) -> float:
-    """Factor on the peak learning rate at an optimiser step: linear up from 0, then 0.1 for every entry reached.
+    """Factor on the peak learning rate at a step (or epoch): linear up from 0, then 0.1 for every entry reached.
 
     Args:
-        step: optimiser step, 0 for the first one.
+        step: 0 for the first one.
         warmup_steps: step at which the factor is 1.
-        decay_steps: optimiser steps from which on the rate is a tenth of the one before. HiCo: epoch 351 of 451.
+        decay_steps: steps from which on the rate is a tenth of the one before. HiCo: epoch 351 of 451.
     """
     warmup = min(1.0, step / warmup_steps) if warmup_steps else 1.0
     return warmup * 0.1 ** sum(step >= decay for decay in decay_steps)
