@@ -25,6 +25,7 @@ SegmentRule = Literal["threshold", "argmax_runs"]
 Interpolation = Literal["official", "voc"]
 
 F1_THRESHOLDS = (0.1, 0.25, 0.5)
+SEGMENT_RADIUS: dict[str, int] = {"threshold": 10, "argmax_runs": 0}  # frames to average over by default
 
 
 class Segment(NamedTuple):
@@ -61,14 +62,15 @@ def frames_to_segments(
     probabilities: np.ndarray,
     video: str = "",
     rule: SegmentRule = "threshold",
-    radius: int = 10,
+    radius: int | None = None,
     threshold: float = 0.4,
 ) -> list[Segment]:
     """Detections out of the class probabilities of the frames of one take.
 
-    * `"threshold"`: probabilities are averaged over `radius` frames on either side; where the background has at most
-      `1 - threshold` somebody acts. Each run of such frames is one action: the one with the highest mean probability, which
-      is its confidence. Two actions without a pause between them become one.
+    Probabilities are averaged over `radius` frames on either side. Then, by either rule:
+
+    * `"threshold"`: where the background has at most `1 - threshold` somebody acts. Each run of such frames is one action: the
+      one with the highest mean probability, which is its confidence. Two actions without a pause between them become one.
     * `"argmax_runs"`: each run of frames with the same most probable action is one; confidence is its mean probability.
 
     Hi-TRS (Chen et al., ECCV 2022) does not say how frames become segments; the first rule is that of published evaluations of
@@ -78,7 +80,7 @@ def frames_to_segments(
         probabilities: `(frames, 1 + classes)`, class 0 is the background, rows sum to 1.
         video: name of the take.
         rule: see above.
-        radius: frames to average over, of `"threshold"`.
+        radius: frames to average over; default 10 for `"threshold"` and 0 for `"argmax_runs"`.
         threshold: least probability of any action, of `"threshold"`.
 
     Raises:
@@ -89,12 +91,12 @@ def frames_to_segments(
         raise ValueError(f"probabilities must have shape (frames, 1 + classes), got {probabilities.shape}")
     if not len(probabilities):
         return []
-    if rule == "argmax_runs":
-        runs = label_runs(probabilities.argmax(axis=1))
-        return [Segment(k, a, b, float(probabilities[a:b, k].mean(dtype=np.float64)), video) for k, a, b in runs]
-    if rule != "threshold":
+    if rule not in SEGMENT_RADIUS:
         raise ValueError(f"rule must be 'threshold' or 'argmax_runs', got {rule!r}")
-    smoothed = smooth(probabilities, radius)
+    smoothed = smooth(probabilities, SEGMENT_RADIUS[rule] if radius is None else radius)
+    if rule == "argmax_runs":
+        runs = label_runs(smoothed.argmax(axis=1))
+        return [Segment(label, a, b, float(smoothed[a:b, label].mean()), video) for label, a, b in runs]
     segments = []
     for _, start, end in label_runs((1 - smoothed[:, 0] >= threshold).astype(np.int64)):
         means = smoothed[start:end, 1:].mean(axis=0)
@@ -386,7 +388,7 @@ def evaluate_detection(
     *,
     eval_part: str = "test",
     rule: SegmentRule = "threshold",
-    radius: int = 10,
+    radius: int | None = None,
     threshold: float = 0.4,
     progress: bool = False,
     seed: int = 0,
@@ -444,7 +446,11 @@ def evaluate_detection(
         **detection_metrics(detections, truth, len(store.label_names), videos),
         "frame_accuracy": right / max(looked_at, 1),
         "num_frames": looked_at,
-        "segments": {"rule": rule} | ({"radius": radius, "threshold": threshold} if rule == "threshold" else {}),
+        "segments": {
+            "rule": rule,
+            "radius": SEGMENT_RADIUS[rule] if radius is None else radius,
+            **({"threshold": threshold} if rule == "threshold" else {}),
+        },
         **describe_data(store, protocol, seed, eval_part=eval_part, num_eval_samples=len(videos)),
     }
     return DetectionEvaluation(results, detections, truth, videos)
