@@ -65,30 +65,67 @@ def store(tmp_path_factory):
     return SkeletonStore.open(path)
 
 
-@pytest.fixture
-def recipe(store, tmp_path):
-    """A recipe of a few seconds: 12 optimiser steps in epochs of 4 or so, dropout and augmentation on."""
+def write_recipe(tmp_path, store, **sections):
+    """A recipe of a few seconds: 12 optimiser steps in epochs of 4 or so, augmentation on."""
     values = {
-        "model": {"preset": "tiny", "overrides": {**TINY, "attention_head_size": 4, "hidden_dropout_prob": 0.2}},
         "data": {"store": str(store.path), "validation_share": 0.2},
         "augmentation": {"probability": 0.5},
-        "training": {
-            "max_steps": 12,
-            "batch_size": 4,
-            "gradient_accumulation_steps": 2,
-            "learning_rate": 1e-3,
-            "warmup_steps": 2,
-            "log_every": 2,
-            "eval_every": 6,
-            "save_every": 3,
-            "keep_checkpoints": 20,
-        },
         "output_dir": str(tmp_path / "run"),
         "seed": 0,
+        **sections,
+    }
+    values["training"] = {
+        "max_steps": 12,
+        "batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-3,
+        "warmup_steps": 2,
+        "log_every": 2,
+        "eval_every": 6,
+        "save_every": 3,
+        "keep_checkpoints": 20,
+        **values.get("training", {}),
     }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+@pytest.fixture
+def hico_recipe(store, tmp_path):
+    """The same with HiCo: two views, a key encoder and queues that wrap round, SGD in epochs."""
+    sizes = {"branch_size": 8, "intermediate_size": 8, "projection_hidden_size": 8, "projection_size": 6}
+    return write_recipe(
+        tmp_path,
+        store,
+        model={"family": "hico", "preset": "tiny", "overrides": {**sizes, "queue_size": 10, "momentum": 0.9}},
+        published_features={"num_frames": 32, "center_crop": 0.95},
+        augmentation={
+            "probability": 1.0,
+            "spatial": ["corrupt", "shear"],
+            "temporal": ["crop_resize"],
+            "crop_resize_min_frames": 16,
+            "crop_resize_frames": 32,
+        },
+        training={
+            "epochs": 4,
+            "optimizer": "sgd",
+            "schedule": "steps",
+            "decay_epochs": [3],
+            "gradient_accumulation_steps": 1,
+            "batch_size": 6,
+            "weight_decay": 1e-4,
+            "decay_all": True,
+            "max_grad_norm": float("inf"),
+        },
+    )
+
+
+@pytest.fixture
+def recipe(store, tmp_path):
+    """A recipe of Hi-TRS, with dropout."""
+    overrides = {**TINY, "attention_head_size": 4, "hidden_dropout_prob": 0.2}
+    return write_recipe(tmp_path, store, model={"preset": "tiny", "overrides": overrides})
 
 
 def run(recipe, *arguments):
@@ -153,11 +190,12 @@ RECIPES = sorted((EXAMPLES / "configs").glob("*_pretrain.yaml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_names_existing_settings(path):
     recipe = load_recipe(path, PreTrainingRecipe)
-    own_folder = path.stem == "hitrs_folder_pretrain"
+    own_folder = path.stem.endswith("_folder_pretrain")
     corpus = get_corpus("synthetic" if own_folder else Path(recipe.data.store).name.replace("_", "-"))
     assert recipe.data.protocol is None if own_folder else recipe.data.protocol in corpus.protocols
     layout = get_layout(corpus.layout)
     extractor = build_feature_extractor(recipe.features, layout)
+    build_feature_extractor({**recipe.features, **recipe.published_features}, layout)
     config = build_model_config(recipe.model, layout, extractor.num_channels)
     assert config.skeleton_layout == layout
     SkeletonAugmentation.from_dict(recipe.augmentation, layout=layout)
@@ -167,7 +205,8 @@ def test_every_recipe_loads_and_names_existing_settings(path):
 def test_there_is_a_recipe_for_every_published_protocol_and_stream():
     found = {path.stem for path in RECIPES}
     protocols = ("ntu60_xsub", "ntu60_xview", "ntu120_xsub", "ntu120_xset")
-    assert {f"hitrs_{p}_{s}_pretrain" for p in protocols for s in ("joint", "motion", "bone")} <= found
+    for family in ("hitrs", "hico"):
+        assert {f"{family}_{p}_{s}_pretrain" for p in protocols for s in ("joint", "motion", "bone")} <= found
 
 
 def test_ntu_recipes_have_the_published_settings():
@@ -178,6 +217,21 @@ def test_ntu_recipes_have_the_published_settings():
     assert (training.learning_rate, training.final_learning_rate, training.weight_decay) == (4e-4, 2e-6, 0.01)
     assert recipe.features["stream"] == "bone" and recipe.model.preset == "base"
     assert recipe.data.train_part == "train-validation" and recipe.data.eval_part == "validation"
+
+
+def test_hico_recipes_of_ntu_have_the_published_settings():
+    recipe = load_recipe(EXAMPLES / "configs" / "hico_ntu60_xsub_motion_pretrain.yaml", PreTrainingRecipe)
+    training, augmentation = recipe.training, recipe.augmentation
+    assert (training.epochs, training.decay_epochs, training.learning_rate) == (451, [351], 0.01)
+    assert (training.optimizer, training.sgd_momentum, training.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert training.batch_size * training.gradient_accumulation_steps == 64 and training.decay_all
+    assert recipe.features["stream"] == "motion" and recipe.features["motion_zero"] == "last"
+    assert "num_frames" not in recipe.features  # crops are of a recording's own length
+    assert recipe.published_features == {"center_crop": 0.95, "num_frames": 64}
+    assert (augmentation["spatial"], augmentation["crop_resize_range"]) == (["corrupt", "shear"], [0.1, 1.0])
+    linear = yaml.safe_load((EXAMPLES / "configs" / "hico_ntu60_xsub_motion_linear.yaml").read_text())["training"]
+    assert (linear["learning_rate"], linear["batch_size"], linear["epochs"]) == (2.0, 1024, 80)
+    assert (linear["decay_epochs"], linear["weight_decay"], linear["optimizer"]) == ([50, 70], 0.0, "sgd")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +271,64 @@ def test_a_run_leaves_a_model_a_log_and_checkpoints(recipe, tmp_path, store):
     assert "pre-trained for 12 steps" in card and "clip order accuracy" in card
     # a checkpoint holds a model of its own
     HiTRSForPreTraining.from_pretrained(folder / "checkpoints" / "step_00000006" / "model")
+
+
+def test_hico_trains_with_the_same_script(hico_recipe, tmp_path):
+    assert run(hico_recipe) == 0
+    folder = tmp_path / "run"
+    log = [record for record in records(folder) if record["part"] == "train"]
+    assert log[-1]["step"] == 4 * round(log[-1]["step"] / log[-1]["epoch"])
+    names = {f"{task}_{kind}" for task in ("instance", "domain", "clip", "part") for kind in ("loss", "accuracy")}
+    for record in records(folder):
+        assert names | {"loss"} <= record.keys() and all(np.isfinite(record[name]) for name in names)
+    assert log[0]["learning_rate"] == pytest.approx(5e-4) and log[-1]["learning_rate"] == pytest.approx(1e-4)
+    # what is published is the encoder with its projectors; the state of the run is in the checkpoints
+    assert {name.split(".")[0] for name in weights(folder)} == {"hico", "projections"}
+    state = load_file(list_checkpoints(folder)[-1] / "model.safetensors")
+    assert state["key_encoder.num_updates"].item() == log[-1]["step"] and "queues.clip.features" in state
+    extractor = SkeletonFeatureExtractor.from_pretrained(folder)
+    assert (extractor.num_frames, extractor.center_crop) == (32, 0.95)
+    card = (folder / "README.md").read_text()
+    assert "dong2023hico" in card and "chen2022hitrs" not in card and "clip accuracy" in card
+    assert "sequences (split" in card
+
+
+def test_hico_resumes_bitwise_with_queues_and_key_encoder(hico_recipe, tmp_path):
+    """From a checkpoint in mid-epoch; also what no published model holds is the same at the end."""
+    assert run(hico_recipe) == 0
+    folder, again = tmp_path / "run", tmp_path / "again"
+    shutil.copytree(folder, again)
+    (again / "model.safetensors").unlink()
+    steps_per_epoch = json.loads((list_checkpoints(folder)[0] / "state.json").read_text())["position"][
+        "steps_per_epoch"
+    ]
+    kept = list_checkpoints(again)[1]
+    assert int(kept.name[5:]) % steps_per_epoch
+    for checkpoint in list_checkpoints(again)[2:]:
+        shutil.rmtree(checkpoint)
+    assert run(hico_recipe, f"output_dir={again}", "--resume") == 0
+    assert_same_run(folder, again)
+    first, second = (load_file(list_checkpoints(path)[-1] / "model.safetensors") for path in (folder, again))
+    assert first.keys() == second.keys() and any(name.startswith("queues.") for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.slow  # starts four processes
+def test_hico_on_two_processes_resumes_bitwise(hico_recipe, tmp_path):
+    folder, again = tmp_path / "run", tmp_path / "again"
+    overrides = ("training.batch_size=3", "model.overrides.momentum_update=after_step", "training.epochs=3")
+    overrides += ("training.decay_epochs=[2]", "model.overrides.part_loss_weight=0")
+    output = start(hico_recipe, *overrides, processes=2).communicate(timeout=300)[0]
+    assert (folder / "model.safetensors").exists(), output
+    shutil.copytree(folder, again)
+    (again / "model.safetensors").unlink()
+    for checkpoint in list_checkpoints(again)[1:]:
+        shutil.rmtree(checkpoint)
+    output = start(hico_recipe, *overrides, f"output_dir={again}", "--resume", processes=2).communicate(timeout=300)[0]
+    assert (again / "model.safetensors").exists(), output
+    assert_same_run(folder, again)
+    first, second = (load_file(list_checkpoints(path)[-1] / "model.safetensors") for path in (folder, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("step", [3, 9])
