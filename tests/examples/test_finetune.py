@@ -1,5 +1,6 @@
 """The fine-tuning script on recordings that a small network can tell apart."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -13,21 +14,31 @@ import torch
 import yaml
 
 from skeleton_transformers import (
+    AutoModelForActionDetection,
     AutoModelForActionRecognition,
+    AutoModelForMotionPrediction,
     HiTRSConfig,
     HiTRSForPreTraining,
     HiTRSModel,
+    SkeletonAugmentation,
     SkeletonFeatureExtractor,
     SkeletonLayout,
     SkeletonSample,
     SkeletonStore,
     SkeletonStoreWriter,
+    get_layout,
 )
+from skeleton_transformers.evaluation.detection import frames_to_segments, predict_frames
 from skeleton_transformers.evaluation.fusion import load_predictions
 from skeleton_transformers.evaluation.protocols import labelled_part
 from skeleton_transformers.evaluation.subsets import label_subset, load_label_subset
 from skeleton_transformers.training.finetuning import FineTuningRecipe
-from skeleton_transformers.training.recipes import RecipeError, load_recipe
+from skeleton_transformers.training.recipes import (
+    RecipeError,
+    build_feature_extractor,
+    build_model_config,
+    load_recipe,
+)
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "finetune.py"
@@ -301,3 +312,125 @@ def test_every_recipe_in_the_repository_can_be_read(finetune):
             file.stem.rpartition("_")[2], file.stem.rpartition("_")[2]
         )
         assert (recipe.model.from_pretrained is None) == (recipe.training.mode == "scratch")
+
+
+# -- detection and prediction ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def takes(tmp_path_factory):
+    """Takes in which the right hand goes up, then the left one, with pauses."""
+    path = tmp_path_factory.mktemp("toy") / "takes"
+    rng = np.random.default_rng(1)
+    pose = np.array([[0, 0, 0], [0, 0.6, 0], [0.3, 0, 0], [-0.3, 0, 0], [0.1, -0.8, 0], [-0.1, -0.8, 0]])
+    with SkeletonStoreWriter(path, LAYOUT, 30.0, label_names=["left up", "right up"], corpus="folder") as writer:
+        for number in range(10):
+            labels = np.concatenate([np.full(rng.integers(12, 20), label) for label in (0, 1, 0, 2, 0, 1, 0)])
+            keypoints = pose + rng.normal(0, 0.01, (len(labels), 6, 3))
+            for label, joint in ((1, 2), (2, 3)):
+                keypoints[labels == label, joint, 1] += 1.0
+            writer.add(
+                SkeletonSample(
+                    keypoints[None].astype(np.float32),
+                    np.ones((1, len(labels)), dtype=bool),
+                    name=f"take_{number}",
+                    split="train" if number < 7 else "test",
+                    frame_labels=labels.astype(np.int16),
+                )
+            )
+    return path
+
+
+def test_detection_finds_the_actions_and_saves_everything(finetune, recipe, takes, tmp_path):
+    path = recipe(
+        task="detection",
+        data={"store": str(takes)},
+        augmentation={"probability": 0.5, "temporal": []},
+        detection={"window": 64, "rule": "argmax_runs", "radius": 2},
+        training={"epochs": 12, "learning_rate": 5e-3, "batch_size": 4, "eval_batch_size": 1},
+    )
+    results = finetune.main([path])
+    assert results["mAP_a"] > 0.9 and results["segment_F1@0.5"] > 0.9 and results["frame_accuracy"] > 0.9
+    assert results["num_actions"] == 9 and results["num_train_samples"] == 7 * 2
+    assert results["segments"] == {"rule": "argmax_runs", "radius": 2}
+    output = tmp_path / "out"
+    assert json.loads((output / "results.json").read_text()) == results
+
+    model = AutoModelForActionDetection.from_pretrained(output)
+    assert model.config.id2label == {0: "background", 1: "left up", 2: "right up"}
+    saved = json.loads((output / "detections.json").read_text())
+    assert saved["label_names"] == ["background", "left up", "right up"]
+    extractor, opened = SkeletonFeatureExtractor.from_pretrained(output), SkeletonStore.open(takes)
+    inputs = extractor(opened[8].keypoints)
+    probabilities = predict_frames(model, inputs["keypoints"][0], inputs["frame_mask"][0])
+    again = frames_to_segments(probabilities, "take_8", "argmax_runs", radius=2)
+    assert [list(one[:3]) for one in again] == [one[:3] for one in saved["takes"]["take_8"]["detections"]]
+    assert [one[0] for one in saved["takes"]["take_8"]["truth"]] == [1, 2, 1]
+    assert "AutoModelForActionDetection" in (output / "README.md").read_text()
+
+
+def test_prediction_is_compared_with_a_pose_that_stays(finetune, recipe, store, tmp_path):
+    path = recipe(
+        task="prediction",
+        model={"overrides": {**SMALL, "decoder_hidden_size": 32}},
+        prediction={"observed_frames": 10, "predicted_frames": 4, "train_window_every": 4, "eval_window_every": 2},
+        training={"epochs": 2, "batch_size": 16, "eval_every": 1},
+        data={"train_part": "train-validation", "eval_part": "validation", "label_fraction": 0.5},
+    )
+    results = finetune.main([path])
+    errors = results["mpjpe_mm"]
+    assert set(errors) == {"model", "zero_velocity", "constant_velocity"} and errors["zero_velocity"]["80"] > 0
+    assert results["num_samples"] > 9  # several windows of each
+    output = tmp_path / "out"
+    model = AutoModelForMotionPrediction.from_pretrained(output)
+    assert model.config.prediction_frames == 4
+    card = (output / "README.md").read_text()
+    assert "AutoModelForMotionPrediction" in card and "MPJPE in mm" in card
+
+
+@pytest.mark.parametrize("task", ["detection", "prediction"])
+def test_other_tasks_start_from_a_pretrained_encoder(finetune, recipe, encoder, takes, tmp_path, task):
+    path = recipe(
+        task=task,
+        model={"overrides": {}, "from_pretrained": str(encoder)},
+        data={"store": str(takes)},
+        training={"mode": "linear", "epochs": 1, "batch_size": 4},
+        **({"prediction": {"observed_frames": 20, "predicted_frames": 4}} if task == "prediction" else {}),
+    )
+    finetune.main([path])
+    before = HiTRSModel.from_pretrained(encoder).state_dict()
+    after = HiTRSModel.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"detection": {"window": 32}},
+            "section 'detection' is for task: detection, but the recipe has task: recognition",
+        ),
+        ({"task": "detection"}, "has no recordings with frame labels .*prepare the corpus with --takes"),
+        ({"task": "segmentation"}, "'task' must be one of 'recognition', 'detection', 'prediction'"),
+        (
+            {"task": "prediction", "training": {"label_smoothing": 0.1}},
+            "training.label_smoothing is for classes; motion prediction has none",
+        ),
+        ({"task": "prediction", "features": {"stream": "bone"}}, "the feature extractor has stream='bone'"),
+    ],
+)
+def test_a_task_that_makes_no_sense_is_refused(finetune, recipe, sections, message):
+    with pytest.raises(ValueError, match=message):
+        finetune.main([recipe(**sections)])
+
+
+def test_every_recipe_of_the_other_tasks_fits_its_family():
+    files = [file for task in ("detection", "prediction") for file in CONFIGS.glob(f"*_{task}.yaml")]
+    assert len(files) >= 6
+    for file in files:
+        recipe = load_recipe(file, FineTuningRecipe)
+        assert recipe.task == file.stem.rpartition("_")[2] and recipe.model.from_pretrained is not None
+        build_model_config(dataclasses.replace(recipe.model, from_pretrained=None), LAYOUT, 3)
+        build_feature_extractor(recipe.features, get_layout("ntu25"))
+        if recipe.augmentation is not None:
+            assert not SkeletonAugmentation.from_dict(recipe.augmentation, layout=LAYOUT).temporal
