@@ -304,7 +304,7 @@ def test_a_label_outside_the_map_is_named(finetune, recipe, store, tmp_path):
 
 
 def test_every_recipe_in_the_repository_can_be_read(finetune):
-    files = [file for kind in ("recognition", "linear", "scratch") for file in CONFIGS.glob(f"hitrs_*{kind}.yaml")]
+    files = [file for kind in ("recognition", "linear", "scratch") for file in CONFIGS.glob(f"*_{kind}.yaml")]
     assert len(files) >= 30
     for file in files:
         recipe = load_recipe(file, FineTuningRecipe)
