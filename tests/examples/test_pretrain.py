@@ -191,7 +191,8 @@ RECIPES = sorted((EXAMPLES / "configs").glob("*_pretrain.yaml"))
 def test_every_recipe_loads_and_names_existing_settings(path):
     recipe = load_recipe(path, PreTrainingRecipe)
     own_folder = path.stem.endswith("_folder_pretrain")
-    corpus = get_corpus("synthetic" if own_folder else Path(recipe.data.store).name.replace("_", "-"))
+    corpus_name = Path(recipe.data.store).name.removesuffix("_takes").replace("_", "-")
+    corpus = get_corpus("synthetic" if own_folder else corpus_name)
     assert recipe.data.protocol is None if own_folder else recipe.data.protocol in corpus.protocols
     layout = get_layout(corpus.layout)
     extractor = build_feature_extractor(recipe.features, layout)

@@ -176,8 +176,15 @@ def build_pretraining_datasets(
 
 
 def build_pretraining_collator(config: Any, seed: int) -> PreTrainingCollator:
-    """Collator that draws the pretext tasks as the config of the model wants them."""
-    return get_family(config.model_type).load("pretraining").collator_class.from_config(config, seed)
+    """Collator that draws the pretext tasks as the config of the model wants them.
+
+    Raises:
+        ValueError: the family has no objective of its own.
+    """
+    model_class = get_family(config.model_type).load("pretraining")
+    if model_class is None:
+        raise ValueError(f"the family {config.model_type!r} has no pre-training of its own")
+    return model_class.collator_class.from_config(config, seed)
 
 
 __all__ = [
