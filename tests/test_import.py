@@ -51,6 +51,21 @@ def test_auto_classes_know_the_families_in_any_order_of_imports(imports, tmp_pat
     assert "HiTRSConfig HiTRSModel SkeletonFeatureExtractor" in names.splitlines()
 
 
+def test_detection_and_prediction_have_auto_classes(tmp_path):
+    from transformers import AutoModelForAudioFrameClassification, AutoModelForTimeSeriesPrediction
+
+    import skeleton_transformers as s
+
+    config = s.HiTRSConfig.from_preset("tiny", num_labels=3)
+    for model, auto_classes in (
+        (s.HiTRSForActionDetection, (s.AutoModelForActionDetection, AutoModelForAudioFrameClassification)),
+        (s.HiTRSForMotionPrediction, (s.AutoModelForMotionPrediction, AutoModelForTimeSeriesPrediction)),
+    ):
+        model(config).save_pretrained(tmp_path / model.__name__)
+        for auto_class in auto_classes:
+            assert type(auto_class.from_pretrained(tmp_path / model.__name__)) is model
+
+
 def test_tasks_have_their_own_auto_class_and_the_fitting_one_of_transformers(tmp_path):
     from transformers import AutoModelForPreTraining, AutoModelForVideoClassification
 
