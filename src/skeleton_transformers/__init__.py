@@ -13,6 +13,11 @@ from ._version import __version__
 
 # Public name -> module that defines it. A new family adds its names here.
 _PUBLIC = {
+    "AGCNConfig": "models.agcn.configuration_agcn",
+    "AGCNForActionDetection": "models.agcn.modeling_agcn",
+    "AGCNForActionRecognition": "models.agcn.modeling_agcn",
+    "AGCNForMotionPrediction": "models.agcn.modeling_agcn",
+    "AGCNModel": "models.agcn.modeling_agcn",
     "AutoModelForActionDetection": "models.auto",
     "AutoModelForActionRecognition": "models.auto",
     "AutoModelForMotionPrediction": "models.auto",
@@ -30,6 +35,11 @@ _PUBLIC = {
     "HiTRSForMotionPrediction": "models.hitrs.modeling_hitrs",
     "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
     "HiTRSModel": "models.hitrs.modeling_hitrs",
+    "STGCNConfig": "models.stgcn.configuration_stgcn",
+    "STGCNForActionDetection": "models.stgcn.modeling_stgcn",
+    "STGCNForActionRecognition": "models.stgcn.modeling_stgcn",
+    "STGCNForMotionPrediction": "models.stgcn.modeling_stgcn",
+    "STGCNModel": "models.stgcn.modeling_stgcn",
     "SkeletonAugmentation": "data.augmentation",
     "SkeletonFeatureExtractor": "feature_extraction_skeleton",
     "SkeletonLayout": "skeletons",
@@ -52,6 +62,13 @@ if TYPE_CHECKING:
     from .data.recordings import SkeletonRecording, read_skeletons
     from .data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
+    from .models.agcn.configuration_agcn import AGCNConfig
+    from .models.agcn.modeling_agcn import (
+        AGCNForActionDetection,
+        AGCNForActionRecognition,
+        AGCNForMotionPrediction,
+        AGCNModel,
+    )
     from .models.auto import AutoModelForActionDetection, AutoModelForActionRecognition, AutoModelForMotionPrediction
     from .models.hico.configuration_hico import HiCoConfig
     from .models.hico.modeling_hico import (
@@ -68,6 +85,13 @@ if TYPE_CHECKING:
         HiTRSForMotionPrediction,
         HiTRSForPreTraining,
         HiTRSModel,
+    )
+    from .models.stgcn.configuration_stgcn import STGCNConfig
+    from .models.stgcn.modeling_stgcn import (
+        STGCNForActionDetection,
+        STGCNForActionRecognition,
+        STGCNForMotionPrediction,
+        STGCNModel,
     )
     from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
 
@@ -87,6 +111,11 @@ def __dir__() -> list[str]:
 _registration.install()
 
 __all__ = [
+    "AGCNConfig",
+    "AGCNForActionDetection",
+    "AGCNForActionRecognition",
+    "AGCNForMotionPrediction",
+    "AGCNModel",
     "AutoModelForActionDetection",
     "AutoModelForActionRecognition",
     "AutoModelForMotionPrediction",
@@ -104,6 +133,11 @@ __all__ = [
     "HiTRSForMotionPrediction",
     "HiTRSForPreTraining",
     "HiTRSModel",
+    "STGCNConfig",
+    "STGCNForActionDetection",
+    "STGCNForActionRecognition",
+    "STGCNForMotionPrediction",
+    "STGCNModel",
     "SkeletonAugmentation",
     "SkeletonFeatureExtractor",
     "SkeletonLayout",

@@ -39,3 +39,22 @@ def golden_input():
 @pytest.fixture(scope="session")
 def golden(fixtures):
     return json.loads((fixtures / "golden.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def original_weights(golden_rule):
+    """Fills a checkpoint of an original graph network by the rule of the golden values; the fixed graph keeps its values."""
+
+    def value(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if name == "A":
+            return tensor
+        if name.endswith("num_batches_tracked"):
+            return torch.zeros_like(tensor)
+        values = golden_rule(name, tuple(tensor.shape))
+        if name.endswith("running_mean"):
+            return 2 * values  # of the rule's 0.05
+        if name.endswith("running_var"):
+            return 1 + 2 * values.abs()
+        return 1 + 0.1 * values if name.startswith("edge_importance") else values
+
+    return lambda state_dict: {name: value(name, tensor) for name, tensor in state_dict.items()}

@@ -67,6 +67,24 @@ FAMILIES = {
             "HiCoForActionDetection",
             "HiCoForMotionPrediction",
         ),
+        Family(
+            "agcn",
+            "AGCNConfig",
+            "AGCNModel",
+            None,
+            "AGCNForActionRecognition",
+            "AGCNForActionDetection",
+            "AGCNForMotionPrediction",
+        ),
+        Family(
+            "stgcn",
+            "STGCNConfig",
+            "STGCNModel",
+            None,
+            "STGCNForActionRecognition",
+            "STGCNForActionDetection",
+            "STGCNForMotionPrediction",
+        ),
     )
 }
 

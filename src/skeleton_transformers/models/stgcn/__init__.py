@@ -1,0 +1,1 @@
+"""ST-GCN: convolutions over the graph of the joints and over time."""
