@@ -245,6 +245,23 @@ def test_frame_rate():
     np.testing.assert_array_equal(extractor(keypoints, source_frame_rate=60)["keypoints"][0], keypoints[:, ::2])
 
 
+@pytest.mark.parametrize("frames, removed", [(100, 2), (40, 1), (39, 0), (1, 0), (300, 7)])
+def test_center_crop_keeps_the_middle(frames, removed):
+    keypoints = np.random.default_rng(0).standard_normal((1, frames + 5, 25, 3)).astype(np.float32)
+    mask = np.arange(frames + 5)[None] < frames  # the end is padding
+    values, present = SkeletonFeatureExtractor(center_crop=0.95).normalize(keypoints, mask)
+    np.testing.assert_array_equal(values, keypoints[:, removed : frames - removed])
+    assert present.all()
+    resized, _ = SkeletonFeatureExtractor(center_crop=0.95, num_frames=16).normalize(keypoints, mask)
+    np.testing.assert_array_equal(resized, SkeletonFeatureExtractor(num_frames=16).normalize(values, present)[0])
+
+
+def test_a_center_crop_that_would_leave_nobody_is_left_out():
+    keypoints, mask = np.ones((1, 100, 25, 3), dtype=np.float32), np.zeros((1, 100), dtype=bool)
+    mask[:, [0, 99]] = True
+    assert SkeletonFeatureExtractor(center_crop=0.5).normalize(keypoints, mask)[1].shape == (1, 100)
+
+
 def test_num_frames_leaves_trailing_padding_out():
     keypoints, _ = sequence(frames=20, gaps=0)
     padded = np.concatenate([keypoints, np.zeros((2, 80, 25, 3))], axis=1)
@@ -414,6 +431,7 @@ def test_a_spine_without_length_gives_no_scale():
         ({"person_selection": "best"}, "person_selection must be one of"),
         ({"num_channels": 5}, "num_channels=5 .* leaves 5 coordinates; joints have 2 or 3"),
         ({"num_channels": 2, "confidence_channel": True}, "leaves 1 coordinates"),
+        ({"center_crop": 0.0}, "center_crop must be a share .*; got 0.0"),
         ({"num_frames": 0}, "num_frames must be a whole number of at least 1; got 0"),
         ({"max_frames": 2.5}, "max_frames must be a whole number"),
         ({"max_persons": None}, "max_persons must be a whole number"),

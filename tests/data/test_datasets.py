@@ -186,6 +186,21 @@ def test_stream_is_taken_after_augmentation(store):
     np.testing.assert_allclose(motion["keypoints"][:, 1:], np.diff(joint, axis=1), atol=1e-6)
 
 
+def test_views_are_augmented_independently_and_the_first_is_the_item(store):
+    augmentation = SkeletonAugmentation(probability=1.0, spatial=("shear",), temporal=("crop",))
+    one = SkeletonDataset(store, None, SkeletonFeatureExtractor(stream="motion"), augmentation, seed=5)
+    two = SkeletonDataset(store, None, SkeletonFeatureExtractor(stream="motion"), augmentation, seed=5, num_views=2)
+    key = SampleKey(1, 3)
+    item, alone = two[key], one[key]
+    assert "views" not in alone and len(item["views"]) == 2
+    for name in ("keypoints", "frame_mask"):
+        np.testing.assert_array_equal(item[name], alone[name])
+        np.testing.assert_array_equal(item["views"][0][name], alone[name])
+        np.testing.assert_array_equal(item["views"][1][name], two[key]["views"][1][name])
+    first, second = (view["keypoints"] for view in item["views"])
+    assert first.shape != second.shape or np.abs(first - second).max() > 1e-3
+
+
 def test_several_stores(store, tmp_path):
     extra = write_store(tmp_path / "extra", [make_sample("extra", [(0, 33)])])
     dataset = SkeletonDataset([store, extra], [np.array([1, 0]), None], SkeletonFeatureExtractor())

@@ -6,7 +6,7 @@ import torch
 
 from skeleton_transformers.data.clips import clip_frame_indices, number_of_clips
 from skeleton_transformers.data.datasets import SampleKey
-from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
+from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator, TwoViewCollator
 
 
 JOINTS = 25
@@ -250,3 +250,18 @@ def test_several_persons_are_refused():
 def test_settings_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         HiTRSPreTrainingCollator(**arguments)
+
+
+def test_two_views_are_padded_each_to_its_own_length():
+    views = [[make_items([length])[0] for length in pair] for pair in ((7, 5), (4, 9))]
+    items = [{**pair[0], "views": pair} for pair in views]
+    batch = TwoViewCollator()(items)
+    assert batch["keypoints"].shape == (2, 1, 7, JOINTS, 3) and batch["second_keypoints"].shape == (2, 1, 9, JOINTS, 3)
+    assert batch["frame_mask"].sum(dim=(1, 2)).tolist() == [7, 4]
+    assert batch["second_frame_mask"].sum(dim=(1, 2)).tolist() == [5, 9]
+    np.testing.assert_array_equal(batch["second_keypoints"][1, 0], views[1][1]["keypoints"][0])
+
+
+def test_items_without_views_are_refused():
+    with pytest.raises(ValueError, match="no views; make the data set with num_views=2"):
+        TwoViewCollator()(make_items([5]))

@@ -11,6 +11,7 @@ from skeleton_transformers.training.optimization import (
     linear_probe_factor,
     parameter_groups,
     pretraining_schedule,
+    step_schedule,
 )
 
 
@@ -107,3 +108,16 @@ def test_parameter_groups_of_hitrs_base():
     assert sum(p.numel() for p in decayed["params"]) == 6_883_584
     assert len(kept["params"]) == 129 - 61
     assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
+
+
+def test_steps_lower_the_rate_to_a_tenth_each():
+    values = rates(step_schedule(optimizer(0.5), 4, [10, 20]), 25)
+    assert values[:5] == pytest.approx([0.0, 0.125, 0.25, 0.375, 0.5])
+    assert values[9:11] == pytest.approx([0.5, 0.05]) and values[19:21] == pytest.approx([0.05, 0.005])
+    assert rates(step_schedule(optimizer(0.5), 0, [2]), 1) == [0.5]
+
+
+def test_everything_can_be_decayed():
+    model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
+    decayed, kept = parameter_groups(model, 0.1, decay_all=True)
+    assert len(decayed["params"]) == 4 and decayed["weight_decay"] == 0.1 and kept["params"] == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skeleton_transformers import HiTRSConfig, SkeletonFeatureExtractor
+from skeleton_transformers import HiCoConfig, HiTRSConfig, SkeletonFeatureExtractor
 from skeleton_transformers.data.corpora import split_indices
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
 from skeleton_transformers.training.pretraining import (
@@ -98,3 +98,43 @@ def test_settings_out_of_range_are_refused(field):
         PreTrainingSection(**{field: 0})
     with pytest.raises(ValueError, match="warmup_steps=10 must be less than max_steps=10"):
         PreTrainingSection(max_steps=10, warmup_steps=10)
+
+
+def test_steps_of_the_rate_and_their_epochs_go_together():
+    with pytest.raises(ValueError, match="decay_epochs=.* does not go with schedule=steps"):
+        PreTrainingSection(schedule="steps")
+    with pytest.raises(ValueError, match="does not go with schedule=linear"):
+        PreTrainingSection(decay_epochs=[3])
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        PreTrainingSection(epochs=0)
+
+
+def test_a_family_says_what_its_items_are(tmp_path):
+    """HiCo takes all persons of sequences of any length, in two views, also to validate on."""
+    store = write_store(tmp_path / "store", "", 20, frames=9)
+    recipe = make_recipe()
+    recipe.augmentation = {"probability": 1.0, "spatial": ["shear"], "temporal": []}
+    sets = build_pretraining_datasets(recipe, [store], SkeletonFeatureExtractor(), HiCoConfig.from_preset("tiny"))
+    collator = build_pretraining_collator(HiCoConfig.from_preset("tiny"), seed=0)
+    for each in sets:
+        items = [each[0], each[0]]
+        batch = collator(items)
+        assert batch.keys() == {"keypoints", "frame_mask", "second_keypoints", "second_frame_mask"}
+        assert batch["keypoints"].shape == batch["second_keypoints"].shape == (2, 1, 9, 25, 3)
+        assert (batch["keypoints"] - batch["second_keypoints"]).abs().max() > 1e-3
+        assert (batch["keypoints"][0] == batch["keypoints"][1]).all()  # the same key, the same draw
+
+
+def test_a_family_without_pre_training_is_named():
+    class Config:
+        model_type = "hico"
+
+    from skeleton_transformers.models import families
+
+    original = families.FAMILIES["hico"]
+    try:
+        families.FAMILIES["hico"] = families.Family("hico", "HiCoConfig", "HiCoModel")
+        with pytest.raises(ValueError, match="the family 'hico' has no pre-training of its own"):
+            build_pretraining_collator(Config(), 0)
+    finally:
+        families.FAMILIES["hico"] = original

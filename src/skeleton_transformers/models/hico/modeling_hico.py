@@ -605,12 +605,18 @@ class HiCoForPreTraining(PreTrainingObjective, HiCoPreTrainedModel):
 
         if self.training:
             for name, features in key.items():
-                self.queues[name].push(features.flatten(0, -2))  # (batch, granularities, dim) -> (rows, dim)
+                self.queue(name).push(features.flatten(0, -2))  # (batch, granularities, dim) -> (rows, dim)
         return HiCoForPreTrainingOutput(loss=torch.stack(losses).sum(), **parts)
 
     def contrast(self, query: torch.Tensor, key: torch.Tensor, queue: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and accuracy of queries `(batch, dim)` with their keys `(batch, dim)` or `(batch, keys, dim)`."""
-        return info_nce_with_negatives(query, key, self.queues[queue].candidates(), self.config.temperature)
+        return info_nce_with_negatives(query, key, self.queue(queue).candidates(), self.config.temperature)
+
+    def queue(self, name: str) -> FeatureQueue:
+        """The queue of a projector's outputs."""
+        queue = self.queues[name]
+        assert isinstance(queue, FeatureQueue)
+        return queue
 
     def follow(self) -> None:
         """The key encoder takes one step towards the query encoder."""
