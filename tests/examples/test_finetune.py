@@ -366,10 +366,12 @@ def test_detection_finds_the_actions_and_saves_everything(finetune, recipe, take
     again = frames_to_segments(probabilities, "take_8", "argmax_runs", radius=2)
     assert [list(one[:3]) for one in again] == [one[:3] for one in saved["takes"]["take_8"]["detections"]]
     assert [one[0] for one in saved["takes"]["take_8"]["truth"]] == [1, 2, 1]
-    assert "AutoModelForActionDetection" in (output / "README.md").read_text()
+    card = (output / "README.md").read_text()
+    assert "AutoModelForActionDetection" in card
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
 
 
-def test_prediction_is_compared_with_a_pose_that_stays(finetune, recipe, store, tmp_path):
+def test_prediction_is_compared_with_a_pose_that_stays(finetune, recipe, store, tmp_path, capsys):
     path = recipe(
         task="prediction",
         model={"overrides": {**SMALL, "decoder_hidden_size": 32}},
@@ -386,6 +388,8 @@ def test_prediction_is_compared_with_a_pose_that_stays(finetune, recipe, store, 
     assert model.config.prediction_frames == 4
     card = (output / "README.md").read_text()
     assert "AutoModelForMotionPrediction" in card and "MPJPE in mm" in card
+    exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0], {})
+    assert "torch.Size([1, 1, 4, 6, 3])" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["detection", "prediction"])
