@@ -19,6 +19,7 @@ from skeleton_transformers.data.datasets import (
 from skeleton_transformers.data.geometry import resize_frames
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
 from skeleton_transformers.data.storage import SkeletonSample, SkeletonStore, SkeletonStoreWriter
+from skeleton_transformers.skeletons import convert_layout, get_layout
 
 
 JOINTS = 25
@@ -281,3 +282,34 @@ def test_batches_do_not_depend_on_workers(store):
     for alone, shared in zip(batches(0), batches(2), strict=True):
         assert alone.keys() == shared.keys()
         assert all(torch.equal(alone[name], shared[name]) for name in alone)
+
+
+def test_stores_of_other_joints_are_brought_to_those_of_the_first(tmp_path):
+    rng = np.random.default_rng(0)
+    kinect = rng.normal(size=(1, 30, 25, 3)).astype(np.float32)
+    folders = {}
+    for layout, units in (
+        ("ntu25", "metre"),
+        ("kinect20", "metre"),
+        ("msr20", "metre"),
+        ("coco17", "metre"),
+        ("ntu25", ""),
+    ):
+        path = folders.setdefault((layout, units), tmp_path / f"{layout}{units}")
+        keypoints = convert_layout(kinect, "ntu25", layout)[0]
+        with SkeletonStoreWriter(path, layout, 30.0, units=units) as writer:
+            writer.add(SkeletonSample(keypoints, np.ones((1, 30), bool), -1, layout))
+    stores = [SkeletonStore.open(folders[name, "metre"]) for name in ("msr20", "kinect20", "ntu25")]
+    dataset = SkeletonDataset(stores, None, SkeletonFeatureExtractor(layout="msr20"))
+    for position in range(3):
+        item = dataset[position]["keypoints"]
+        for joint, name in enumerate(get_layout("msr20").joints):
+            np.testing.assert_array_equal(item[0, :, joint], kinect[0, :, get_layout("ntu25").index(name)])
+    lacking = [SkeletonStore.open(folders["kinect20", "metre"]), SkeletonStore.open(folders["coco17", "metre"])]
+    with pytest.raises(
+        ValueError, match=r"coco17metre has layout 'coco17', which lacks spine_base.* name the store with fewer joints"
+    ):
+        SkeletonDataset(lacking, None, SkeletonFeatureExtractor(layout="kinect20"))
+    other_unit = [SkeletonStore.open(folders["kinect20", "metre"]), SkeletonStore.open(folders["ntu25", ""])]
+    with pytest.raises(ValueError, match="is in an unknown unit, .* in metre; prepare one of them again"):
+        SkeletonDataset(other_unit, None, SkeletonFeatureExtractor(layout="kinect20"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -243,13 +244,14 @@ class SkeletonDataset(Dataset):
     """Sequences of one or several stores, ready for a model.
 
     Args:
-        store: store, or several stores of the same joint layout.
+        store: store, or several stores; the recordings of those with another joint layout are brought to that of the first
+            one, joint by joint of the same name.
         indices: samples to use, int `(n,)`, or one such array per store; `None` takes all.
         feature_extractor, augmentation: see [`SequencePipeline`].
         options: the other arguments of [`SequencePipeline`].
 
     Raises:
-        ValueError: the stores have different layouts, or no sequence is left.
+        ValueError: a store lacks joints of the first one or has another unit, or no sequence is left.
     """
 
     def __init__(
@@ -269,17 +271,13 @@ class SkeletonDataset(Dataset):
             parts = [indices] if single_store else list(indices)
         if not self.stores or len(parts) != len(self.stores):
             raise ValueError(f"{len(self.stores)} stores need one array of indices each, got {len(parts)}")
-        for other in self.stores[1:]:
-            if other.layout != self.stores[0].layout:
-                raise ValueError(
-                    f"{other.path} has layout {other.layout.name!r}, {self.stores[0].path} has "
-                    f"{self.stores[0].layout.name!r}; convert one of them"
-                )
+        # where the joints of the first store stand in each store; None where they stand in the same places
+        self._joints = [_matching_joints(one, self.stores[0]) for one in self.stores]
         rows: list[tuple[int, int, int]] = []
         dropped = 0
         for number, (one, part) in enumerate(zip(self.stores, parts, strict=True)):
             for index in range(len(one)) if part is None else np.asarray(part, dtype=np.int64).tolist():
-                slots, too_short = self.pipeline.slots(one[index], one.frame_rate)
+                slots, too_short = self.pipeline.slots(self._sample(number, index), one.frame_rate)
                 dropped += too_short
                 rows += [(number, index, slot) for slot in slots]
         min_frames = self.pipeline.min_frames
@@ -312,8 +310,11 @@ class SkeletonDataset(Dataset):
         """One item, see [`SequencePipeline.item`]."""
         key = key if isinstance(key, SampleKey) else SampleKey(int(key), 0)
         number, index, slot = self.items[key.index].tolist()
-        store = self.stores[number]
-        return self.pipeline.item(store[index], store.frame_rate, slot, key)
+        return self.pipeline.item(self._sample(number, index), self.stores[number].frame_rate, slot, key)
+
+    def _sample(self, number: int, index: int) -> SkeletonSample:
+        sample, joints = self.stores[number][index], self._joints[number]
+        return sample if joints is None else replace(sample, keypoints=sample.keypoints[:, :, joints])
 
 
 class SkeletonCollator:
@@ -356,6 +357,27 @@ def minimum_frames(clip_stride: int, crop_ratio: float = 0.2) -> int:
     """
     # Rounding first keeps 2*4/0.8 = 10.000000000000002 from asking for one frame more.
     return math.floor(round(2 * clip_stride / (1 - crop_ratio) + 1, 6)) + 1
+
+
+def _matching_joints(store: SkeletonStore, first: SkeletonStore) -> list[int] | None:
+    """Positions in `store` of the joints of `first`, None if they are the same.
+
+    Raises:
+        ValueError: joints are missing, or the lengths have another unit.
+    """
+    if store.units != first.units:
+        raise ValueError(
+            f"{store.path} is in {store.units or 'an unknown unit'}, {first.path} in {first.units or 'an unknown unit'}; prepare one of "
+            "them again with --clean units=convert"
+        )
+    joints, wanted = store.layout.joints, first.layout.joints
+    missing = [joint for joint in wanted if joint not in joints]
+    if missing:
+        raise ValueError(
+            f"{store.path} has layout {store.layout.name!r}, which lacks {', '.join(missing)} of the layout {first.layout.name!r} of "
+            f"{first.path}; name the store with fewer joints first, or leave one out"
+        )
+    return None if joints == wanted else [joints.index(joint) for joint in wanted]
 
 
 def _trim(keypoints: np.ndarray, frame_mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ class DataSection:
     """Which recordings to use.
 
     Args:
-        store: folder of a packed store, or several folders with the same joint layout. The protocol splits the first
+        store: folder of a packed store, or several folders; the first has no joint that another lacks. The protocol splits the first
             one and those of the same corpus; any other store is extra training data and used whole.
         protocol: split of the corpus, for example `"xsub"`; `None` for recordings without an official split.
         train_part: part to train on: `"train"`, `"train-validation"` or `"all"`.
