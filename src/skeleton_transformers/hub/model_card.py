@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..data.corpora import get_corpus, list_corpora
 from ..skeletons import SkeletonLayout
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
+
+_USES = {
+    "action-recognition": "Naming the action in a cut recording of 3D skeletons with the layout below: {labels} classes.",
+    "action-detection": "Finding actions, with their first and last frame, in untrimmed recordings of 3D skeletons with the layout below.",
+    "motion-prediction": "Predicting how people in recordings of 3D skeletons with the layout below go on moving in the next moments.",
+    "feature-extraction": "Features of 3D skeleton sequences with the layout below: for a classifier of your own, for retrieval, or as the "
+    "start of fine-tuning.",
+}
 
 DEFAULT_LIMITATIONS = (
     "The model has learned from recordings of the kind named above: other sensors, other joint layouts, other viewpoints or "
@@ -115,7 +125,8 @@ def write_model_card(
     training_data: str,
     citation: str,
     recipe: str | Mapping[str, Any] | None = None,
-    results: Mapping[str, float] | None = None,
+    results: Mapping[str, float | Sequence[float]] | None = None,
+    published: Mapping[str, float] | None = None,
     task: str = "action-recognition",
     dataset_name: str = "recordings",
     dataset_split: str | None = None,
@@ -125,6 +136,9 @@ def write_model_card(
     base_model: str | None = None,
     repo_id: str | None = None,
     limitations: str = DEFAULT_LIMITATIONS,
+    intended_use: str | None = None,
+    robustness: str | None = None,
+    num_labels: int | None = None,
 ) -> Path:
     """Write `README.md` into the folder of a saved model.
 
@@ -137,10 +151,12 @@ def write_model_card(
         training_data: What it was trained on, as the end of the sentence "Data: ...".
         citation: BibTeX of the method; the configuration of a family has it (`config.citation`).
         recipe: The recipe as YAML text or as a mapping.
-        results: Name of the measure -> value; values in [0, 1] are printed in percent and enter the model index.
+        results: Name of the measure -> value, or the values of several runs, of which mean and standard deviation are given; values
+            in [0, 1] are printed in percent. The mean enters the model index.
+        published: Name of a measure -> value of the paper, shown beside ours.
         task: `"action-recognition"`, `"action-detection"`, `"motion-prediction"` or `"feature-extraction"` (encoders and pre-trained
             models).
-        dataset_name: Data set of the results.
+        dataset_name: Data set of the results; of a corpus that the package knows, the card says the terms of its owners.
         dataset_split: Split and part of the results.
         provenance: Seed, versions, commit, checksum, ... as in `results.json`.
         license: Licence identifier of the Hub.
@@ -148,6 +164,9 @@ def write_model_card(
         base_model: What the weights started from; enters the metadata only when it is a Hub id.
         repo_id: Hub id that the example shall load; default the folder itself.
         limitations: What the reader must know before using the model.
+        intended_use: What the model is for; default a sentence for the task.
+        robustness: What was measured under noise, lost joints or other views; default "not measured".
+        num_labels: Classes of the model, for the default of `intended_use`.
 
     Returns:
         Path of the card.
@@ -158,7 +177,10 @@ def write_model_card(
     if task not in _TASKS:
         raise ValueError(f"task must be one of {', '.join(_TASKS)}, got {task!r}")
     pipeline_tag, code = _TASKS[task]
-    results = dict(results or {})
+    runs = {
+        name: [value] if isinstance(value, int | float) else list(value) for name, value in (results or {}).items()
+    }
+    means = {name: statistics.fmean(values) for name, values in runs.items()}
     eval_results = [
         EvalResult(
             task_type=pipeline_tag or task,
@@ -170,8 +192,9 @@ def write_model_card(
             metric_name=name,
             metric_value=round(float(value), 5),
         )
-        for name, value in results.items()
+        for name, value in means.items()
     ]
+    known_corpus = get_corpus(dataset_name) if dataset_name in list_corpora() else None
     data = ModelCardData(
         model_name=model_name,
         library_name="skeleton_transformers",
@@ -201,7 +224,15 @@ def write_model_card(
         training_data=training_data,
         base_model=base_model,
         recipe=_as_yaml(recipe),
-        results=[(name, _as_percent(value)) for name, value in results.items()],
+        results=[
+            (name, _with_deviation(values), _as_percent(published[name]) if published and name in published else "")
+            for name, values in runs.items()
+        ],
+        compared=bool(published),
+        intended_use=intended_use or _USES[task].format(labels=num_labels or "the"),
+        terms=f"{known_corpus.title}: {known_corpus.terms}" if known_corpus else None,
+        robustness=robustness,
+        training_cost=_training_cost(provenance or {}),
         dataset_name=dataset_name,
         dataset_split=dataset_split,
         provenance=_provenance_rows(provenance or {}),
@@ -220,6 +251,24 @@ def _is_hub_id(name: str) -> bool:
 
 def _as_percent(value: float) -> str:
     return f"{100 * value:.2f} %" if 0 <= value <= 1 else f"{value:g}"
+
+
+def _with_deviation(values: list[float]) -> str:
+    mean = _as_percent(statistics.fmean(values))
+    if len(values) == 1:
+        return mean
+    percent = all(0 <= value <= 1 for value in values)
+    deviation = statistics.stdev(values)
+    return f"{mean} ± {f'{100 * deviation:.2f}' if percent else f'{deviation:g}'} ({len(values)} runs)"
+
+
+def _training_cost(provenance: Mapping[str, Any]) -> str | None:
+    """Device and hours, as far as the run has noted them."""
+    seconds, device = provenance.get("wall_time_seconds"), provenance.get("device")
+    if seconds is None:
+        return None
+    processes = provenance.get("num_processes") or 1
+    return f"{seconds / 3600:.2f} hours on {processes} x {device or 'a device that was not recorded'}"
 
 
 def _as_yaml(recipe: str | Mapping[str, Any] | None) -> str:
