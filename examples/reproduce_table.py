@@ -2,9 +2,10 @@
 
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 1 2
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 --streams joint motion bone
+    python examples/reproduce_table.py nw_ucla stores/nw_ucla --family hico
 
-Each run is one of the public commands (printed before it starts) with the recipes `hitrs_<corpus>_pretrain.yaml` and
-`hitrs_<corpus>_recognition.yaml`. A run whose results exist is not repeated and an interrupted one is continued, so the script can be
+Each run is one of the public commands (printed before it starts) with the recipes `<family>_<corpus>_pretrain.yaml` and
+`<family>_<corpus>_recognition.yaml`. A run whose results exist is not repeated and an interrupted one is continued, so the script can be
 stopped and started at will. It ends with the table, as Markdown: mean and standard deviation over the seeds, in percent.
 """
 
@@ -20,6 +21,7 @@ from skeleton_transformers.evaluation.fusion import fuse_predictions
 
 EXAMPLES = Path(__file__).parent
 FRACTIONS = (0.1, 1.0)
+DEFAULT_SPLITS = {"nw_ucla": "xview", "msr_action3d": "xsub"}
 
 
 def command(*words: str) -> None:
@@ -31,24 +33,29 @@ def python(script: str, *words: str) -> None:
     command(sys.executable, str(EXAMPLES / script), *words)
 
 
-def pretrain(corpus: str, store: str, folder: Path, stream: str, seed: int, overrides: list[str]) -> Path:
-    """Pre-trained encoder of one stream and seed; trained only if it is not there."""
-    encoder = folder / f"{stream}_seed{seed}_pretrained"
+def pretrain(
+    recipes: str, store: str, folder: Path, stream: str, seed: int, overrides: list[str], name: str = ""
+) -> Path:
+    """Pre-trained encoder of one stream and seed; trained only if it is not there.
+
+    `recipes` is the beginning of their names, `<family>_<corpus>`; `name` tells runs with different overrides apart.
+    """
+    encoder = folder / f"{name}{stream}_seed{seed}_pretrained"
     if not (encoder / "model.safetensors").exists():
-        recipe = str(EXAMPLES / "configs" / f"hitrs_{corpus}_pretrain.yaml")
+        recipe = str(EXAMPLES / "configs" / f"{recipes}_pretrain.yaml")
         fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={encoder}", f"seed={seed}"]
         python("pretrain.py", recipe, *fields, *overrides, "--resume")
     return encoder
 
 
 def recognise(
-    corpus: str, store: str, folder: Path, stream: str, seed: int, encoder: Path | None, fraction: float
+    recipes: str, store: str, folder: Path, stream: str, seed: int, encoder: Path | None, fraction: float
 ) -> Path:
     """Recogniser fine-tuned from `encoder`, or trained from scratch, with a share of the labels."""
     start = "scratch" if encoder is None else "finetuned"
     output = folder / f"{stream}_seed{seed}_{start}_{round(100 * fraction)}"
     if not (output / "results.json").exists():
-        recipe = str(EXAMPLES / "configs" / f"hitrs_{corpus}_recognition.yaml")
+        recipe = str(EXAMPLES / "configs" / f"{recipes}_recognition.yaml")
         fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={output}", f"seed={seed}"]
         fields += [f"data.label_fraction={fraction}"]
         fields += (
@@ -76,8 +83,9 @@ def percent(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", choices=("nw_ucla", "msr_action3d"))
+    parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS))
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
+    parser.add_argument("--family", default="hitrs", help="whose recipes; default hitrs")
     parser.add_argument(
         "--split", default=None, help="protocol of the corpus; default xview (nw_ucla), xsub (msr_action3d)"
     )
@@ -85,12 +93,15 @@ def main() -> None:
     parser.add_argument(
         "--streams", nargs="+", default=["joint"], help="all but the first run at 100 %% of the labels only"
     )
-    parser.add_argument("--output", type=Path, default=None, help="default runs/<corpus>")
+    parser.add_argument(
+        "--output", type=Path, default=None, help="default runs/<corpus> (hitrs), runs/<family>_<corpus>"
+    )
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for pre-training")
     arguments = parser.parse_args()
     corpus, store = arguments.corpus, arguments.store
-    folder = arguments.output or Path("runs") / corpus
-    split = arguments.split or {"nw_ucla": "xview", "msr_action3d": "xsub"}[corpus]
+    recipes = f"{arguments.family}_{corpus}"
+    folder = arguments.output or Path("runs") / (corpus if arguments.family == "hitrs" else recipes)
+    split = arguments.split or DEFAULT_SPLITS[corpus]
 
     rows: dict[str, list[float]] = {}
 
@@ -100,12 +111,12 @@ def main() -> None:
     for seed in arguments.seeds:
         predictions = []
         for stream in arguments.streams:
-            encoder = pretrain(corpus, store, folder, stream, seed, arguments.pretraining)
+            encoder = pretrain(recipes, store, folder, stream, seed, arguments.pretraining)
             for protocol, found in json.loads(frozen(split, store, encoder).read_text())["results"].items():
                 record(f"{stream}, {protocol}", found["top1_accuracy"])
             for start in (encoder, None) if stream == arguments.streams[0] else (encoder,):
                 for fraction in FRACTIONS if stream == arguments.streams[0] else (1.0,):
-                    run = recognise(corpus, store, folder, stream, seed, start, fraction)
+                    run = recognise(recipes, store, folder, stream, seed, start, fraction)
                     name = "from scratch" if start is None else "pre-trained"
                     accuracy = json.loads((run / "results.json").read_text())["top1_accuracy"]
                     record(f"{stream}, {name}, {round(100 * fraction)} % of the labels", accuracy)
@@ -115,7 +126,7 @@ def main() -> None:
             fused = fuse_predictions(predictions)
             record(f"{' + '.join(arguments.streams)}, fused", fused["top1_accuracy"])
 
-    table = [f"| {corpus}, {split}, top-1 % | mean ± deviation | seeds |", "|---|---|---|"]
+    table = [f"| {arguments.family}, {corpus}, {split}, top-1 % | mean ± deviation | seeds |", "|---|---|---|"]
     table += [f"| {row} | {percent(values)} | {len(values)} |" for row, values in rows.items()]
     print("\n".join(table))
     (folder / "table.md").write_text("\n".join(table) + "\n")
