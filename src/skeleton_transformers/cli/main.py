@@ -8,15 +8,16 @@ from .evaluate import evaluate
 from .inspect import inspect
 from .predict import predict
 from .prepare import merge, prepare
+from .publish import publish
 from .render import render
 
 
 app = typer.Typer(
-    help="Prepare skeleton recordings; predict, evaluate, draw and convert with skeleton models.",
+    help="Prepare skeleton recordings; predict, evaluate, draw, convert and publish with skeleton models.",
     no_args_is_help=True,
     add_completion=False,
 )
-for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert):
+for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert, publish):
     app.command()(verb)
 
 
