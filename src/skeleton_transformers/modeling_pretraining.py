@@ -15,7 +15,7 @@ class PreTrainingObjective:
         tasks = {"spatial_loss_weight": ("spatial_loss", "spatial_error"), ...}
     ```
 
-    Class attributes:
+    Attributes:
         collator_class: makes the batches that `forward` takes; it also says which items they are made of.
         tasks: name of a task's weight in the configuration -> fields of the output that it fills. A task with weight 0 is
             not computed.
