@@ -36,6 +36,9 @@ def test_an_unknown_name_is_an_attribute_error():
         "import skeleton_transformers; from transformers import AutoConfig, AutoModel, AutoFeatureExtractor",
         "from transformers import AutoConfig, AutoModel, AutoFeatureExtractor; import skeleton_transformers",
         "from transformers import AutoConfig; import skeleton_transformers; from transformers import AutoModel, AutoFeatureExtractor",
+        # modules of transformers and of another family that import the Auto classes while they are half imported themselves
+        "import skeleton_transformers; from transformers import BertModel, AutoConfig, AutoModel, AutoFeatureExtractor",
+        "from skeleton_transformers import HiCoModel; from transformers import AutoConfig, AutoModel, AutoFeatureExtractor",
     ],
 )
 def test_auto_classes_know_the_families_in_any_order_of_imports(imports, tmp_path):

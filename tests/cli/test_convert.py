@@ -27,3 +27,16 @@ def test_a_file_that_is_no_checkpoint_is_refused(app, tmp_path):
     result = CliRunner().invoke(app, ["hitrs", str(tmp_path / "other.pth"), str(tmp_path / "out")])
     assert result.exit_code == 1 and "Error:" in result.output
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_checkpoint_of_hico_becomes_a_folder(app, tmp_path):
+    from skeleton_transformers import HiCoConfig, HiCoModel
+    from skeleton_transformers.models.hico.convert_hico_original import hico_to_original
+
+    sizes = {"branch_size": 8, "intermediate_size": 8, "num_frames": 16}
+    model = HiCoModel(HiCoConfig.from_preset("original", encoder="gru", **sizes))
+    torch.save({"state_dict": hico_to_original(model.state_dict(), "module.")}, tmp_path / "query.pth.tar")
+    result = CliRunner().invoke(app, ["hico", str(tmp_path / "query.pth.tar"), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    loaded = HiCoModel.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())

@@ -17,6 +17,9 @@ from skeleton_transformers import (
     AutoModelForActionDetection,
     AutoModelForActionRecognition,
     AutoModelForMotionPrediction,
+    HiCoConfig,
+    HiCoForPreTraining,
+    HiCoModel,
     HiTRSConfig,
     HiTRSForPreTraining,
     HiTRSModel,
@@ -312,6 +315,43 @@ def test_every_recipe_in_the_repository_can_be_read(finetune):
             file.stem.rpartition("_")[2], file.stem.rpartition("_")[2]
         )
         assert (recipe.model.from_pretrained is None) == (recipe.training.mode == "scratch")
+
+
+def test_hico_takes_sgd_steps_with_a_rate_of_its_own_for_the_encoder(finetune, recipe, tmp_path):
+    """The linear evaluation and the fine-tuning of HiCo, from a folder as its pre-training leaves it."""
+    sizes = {
+        "branch_size": 16,
+        "intermediate_size": 16,
+        "projection_hidden_size": 8,
+        "num_persons": 1,
+        "num_frames": 24,
+    }
+    torch.manual_seed(0)
+    config = HiCoConfig.from_preset("tiny", layout=LAYOUT.to_dict(), num_granularities=2, **sizes)
+    encoder = tmp_path / "encoder"
+    HiCoForPreTraining(config).save_pretrained(encoder)
+    SkeletonFeatureExtractor(layout=LAYOUT.to_dict(), center_crop=0.95, num_frames=24, max_persons=1).save_pretrained(
+        encoder
+    )
+    model = {"family": "hico", "from_pretrained": str(encoder), "overrides": {}}
+    sgd = {"optimizer": "sgd", "schedule": "steps", "decay_epochs": [4], "epochs": 6, "max_grad_norm": 0.0}
+    before = HiCoModel.from_pretrained(encoder).state_dict()
+
+    linear = {**sgd, "mode": "linear", "learning_rate": 0.5, "weight_decay": 0.0}
+    results = finetune.main([recipe(model=model, training=linear)])
+    assert results["top1_accuracy"] > 0.5
+    after = HiCoModel.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert "dong2023hico" in (tmp_path / "out" / "README.md").read_text()
+
+    frozen = {**sgd, "mode": "finetune", "learning_rate": 0.1, "encoder_learning_rate": 0.0, "weight_decay": 0.0}
+    finetune.main([recipe(model=model, training=frozen, output_dir=str(tmp_path / "frozen"))])
+    after = HiCoModel.from_pretrained(tmp_path / "frozen").state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    moving = {**frozen, "encoder_learning_rate": 0.01}
+    finetune.main([recipe(model=model, training=moving, output_dir=str(tmp_path / "moving"))])
+    after = HiCoModel.from_pretrained(tmp_path / "moving").state_dict()
+    assert not all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 # -- detection and prediction ------------------------------------------------------------------------------------------
