@@ -18,6 +18,12 @@ _PUBLIC = {
     "AGCNForActionRecognition": "models.agcn.modeling_agcn",
     "AGCNForMotionPrediction": "models.agcn.modeling_agcn",
     "AGCNModel": "models.agcn.modeling_agcn",
+    "ASGCNConfig": "models.asgcn.configuration_asgcn",
+    "ASGCNForActionDetection": "models.asgcn.modeling_asgcn",
+    "ASGCNForActionRecognition": "models.asgcn.modeling_asgcn",
+    "ASGCNForMotionPrediction": "models.asgcn.modeling_asgcn",
+    "ASGCNForPreTraining": "models.asgcn.modeling_asgcn",
+    "ASGCNModel": "models.asgcn.modeling_asgcn",
     "AutoModelForActionDetection": "models.auto",
     "AutoModelForActionRecognition": "models.auto",
     "AutoModelForMotionPrediction": "models.auto",
@@ -69,6 +75,14 @@ if TYPE_CHECKING:
         AGCNForMotionPrediction,
         AGCNModel,
     )
+    from .models.asgcn.configuration_asgcn import ASGCNConfig
+    from .models.asgcn.modeling_asgcn import (
+        ASGCNForActionDetection,
+        ASGCNForActionRecognition,
+        ASGCNForMotionPrediction,
+        ASGCNForPreTraining,
+        ASGCNModel,
+    )
     from .models.auto import AutoModelForActionDetection, AutoModelForActionRecognition, AutoModelForMotionPrediction
     from .models.hico.configuration_hico import HiCoConfig
     from .models.hico.modeling_hico import (
@@ -116,6 +130,12 @@ __all__ = [
     "AGCNForActionRecognition",
     "AGCNForMotionPrediction",
     "AGCNModel",
+    "ASGCNConfig",
+    "ASGCNForActionDetection",
+    "ASGCNForActionRecognition",
+    "ASGCNForMotionPrediction",
+    "ASGCNForPreTraining",
+    "ASGCNModel",
     "AutoModelForActionDetection",
     "AutoModelForActionRecognition",
     "AutoModelForMotionPrediction",

@@ -77,6 +77,15 @@ FAMILIES = {
             "AGCNForMotionPrediction",
         ),
         Family(
+            "asgcn",
+            "ASGCNConfig",
+            "ASGCNModel",
+            "ASGCNForPreTraining",
+            "ASGCNForActionRecognition",
+            "ASGCNForActionDetection",
+            "ASGCNForMotionPrediction",
+        ),
+        Family(
             "stgcn",
             "STGCNConfig",
             "STGCNModel",

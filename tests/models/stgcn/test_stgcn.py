@@ -106,10 +106,3 @@ def test_a_graph_that_no_layout_gives_is_refused(original):
         ValueError, match=r"graph in the checkpoint \(3 subsets\) is none that can be made from layout 'ntu25'"
     ):
         infer_config(changed)
-
-
-def test_the_graph_of_a_model_that_lacks_it_is_made_anew(tmp_path):
-    model = STGCNForActionRecognition(STGCNConfig.from_preset("tiny", num_labels=5))
-    kept = {name: tensor for name, tensor in model.state_dict().items() if name != "stgcn.graph"}
-    model.save_pretrained(tmp_path, state_dict=kept)
-    assert torch.equal(STGCNForActionRecognition.from_pretrained(tmp_path).stgcn.graph, model.stgcn.graph)

@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ...modeling_attention import LayerRecord
+from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead, WindowedFrameFeatures
 from ..graph_layers import (
@@ -123,7 +124,7 @@ class AGCNLayer(GradientCheckpointingLayer):
         return torch.relu(hidden), likeness
 
 
-class AGCNPreTrainedModel(PreTrainedModel):
+class AGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
     """Initialisation, loading and saving of all 2s-AGCN models."""
 
     config: AGCNConfig

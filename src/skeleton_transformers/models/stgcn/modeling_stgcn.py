@@ -18,6 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ...modeling_attention import LayerRecord
+from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead, WindowedFrameFeatures
 from ..graph_layers import (
@@ -66,7 +67,7 @@ def make_layers(config: STGCNConfig) -> nn.ModuleList:
     return layers
 
 
-class STGCNPreTrainedModel(PreTrainedModel):
+class STGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
     """Initialisation, loading and saving of all ST-GCN models."""
 
     config: STGCNConfig

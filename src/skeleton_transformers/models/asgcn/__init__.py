@@ -1,0 +1,1 @@
+"""AS-GCN: graph convolutions over inferred action links and structural links."""
