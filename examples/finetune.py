@@ -33,6 +33,7 @@ from skeleton_transformers import SkeletonAugmentation, SkeletonStore
 from skeleton_transformers.evaluation.protocols import check_parts
 from skeleton_transformers.evaluation.subsets import label_subset, save_label_subset
 from skeleton_transformers.hub.model_card import write_model_card
+from skeleton_transformers.hub.publishing import full_repository_name, publish
 from skeleton_transformers.training.finetuning import FineTuningRecipe, FineTuningTrainer, build_model
 from skeleton_transformers.training.recipes import RecipeError, build_feature_extractor, load_recipe, save_recipe
 from skeleton_transformers.training.tasks import TASKS, Task
@@ -204,13 +205,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="YAML file")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in output_dir")
+    parser.add_argument("--push_to_hub", action="store_true", help="publish the trained model on the Hub")
+    parser.add_argument("--hub_model_id", help="where: owner/name; default the name of output_dir under your account")
+    parser.add_argument("--hub_private_repo", action="store_true", help="make a new repository private")
     known, overrides = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     overrides = [override.removeprefix("--") for override in overrides]
     recipe = load_recipe(known.recipe, FineTuningRecipe, overrides)
+    if known.push_to_hub:  # a missing token is better known before than after hours of training
+        repository = full_repository_name(known.hub_model_id or Path(recipe.output_dir).name)
     results = run(recipe, resume=known.resume)
     if int(os.environ.get("RANK", 0)):
         return results
+    if known.push_to_hub:
+        print(publish(recipe.output_dir, repository, private=known.hub_private_repo))
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in TASKS[recipe.task].headline(results).items())
     print(
         f"{results['eval_part']}: {numbers} ({results['num_train_samples']} items for training, "

@@ -31,6 +31,7 @@ from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, T
 from skeleton_transformers.data.storage import SkeletonStore
 from skeleton_transformers.evaluation.provenance import provenance
 from skeleton_transformers.hub.model_card import write_model_card
+from skeleton_transformers.hub.publishing import full_repository_name, publish
 from skeleton_transformers.models.families import get_family
 from skeleton_transformers.training.checkpoints import (
     InterruptGuard,
@@ -124,8 +125,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipe", help="YAML file, see examples/configs")
     parser.add_argument("overrides", nargs="*", help="section.field=value")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if there is one")
+    parser.add_argument("--push_to_hub", action="store_true", help="publish the trained model on the Hub")
+    parser.add_argument("--hub_model_id", help="where: owner/name; default the name of output_dir under your account")
+    parser.add_argument("--hub_private_repo", action="store_true", help="make a new repository private")
     args = parser.parse_intermixed_args(arguments)
     recipe = load_recipe(args.recipe, PreTrainingRecipe, args.overrides)
+    if args.push_to_hub:  # a missing token is better known before than after hours of training
+        repository = full_repository_name(args.hub_model_id or Path(recipe.output_dir).name)
     training, output_dir = recipe.training, Path(recipe.output_dir)
     checkpoint = latest_checkpoint(output_dir)
     if checkpoint is not None and not args.resume:
@@ -140,6 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("skeleton_transformers").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # ours is the only one
     exit_code = train(recipe, accelerator, checkpoint)
+    if args.push_to_hub and exit_code == 0 and accelerator.is_main_process:
+        print(publish(output_dir, repository, private=args.hub_private_repo))
     # Processes of a group must let go of the model before they leave it, or the interpreter may abort at exit.
     accelerator.free_memory()
     gc.collect()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 
 class CheckpointError(OSError):
@@ -43,8 +42,7 @@ class CheckedLoading:
                 f"{name} holds a model of the family {saved.get('model_type')!r}, but {cls.__name__} is of the family "
                 f"{model_type!r}; load it with an Auto class, or name another checkpoint"
             )
-        if os.path.isdir(name):
-            _refuse_pickles(Path(name, kwargs.get("subfolder") or ""))
+        _require_safetensors(name, kwargs)
         wants_report = kwargs.pop("output_loading_info", False)
         accepts_other_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         try:
@@ -69,21 +67,25 @@ class CheckedLoading:
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
+def _hub_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: kwargs[key] for key in _HUB_ARGUMENTS if kwargs.get(key) is not None}
+
+
 def _saved_config(name: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What `config.json` of the checkpoint says, whatever configuration the caller gives."""
-    hub = {key: kwargs[key] for key in _HUB_ARGUMENTS if kwargs.get(key) is not None}
-    return PreTrainedConfig.get_config_dict(name, **hub)[0]
+    return PreTrainedConfig.get_config_dict(name, **_hub_arguments(kwargs))[0]
 
 
-def _refuse_pickles(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+def _require_safetensors(name: Any, kwargs: dict[str, Any]) -> None:
+    if kwargs.get("variant") or kwargs.get("state_dict") is not None:
         return
-    pickles = sorted(file.name for ending in ("*.bin", "*.pt", "*.pth", "*.pkl") for file in folder.glob(ending))
-    if pickles:
-        raise CheckpointError(
-            f"{folder} holds no safetensors but {pickles[0]}, a pickle, which can execute code when it is read; ask its owner for "
-            "model.safetensors, or convert checkpoints of known authors with `skeleton-transformers convert`"
-        )
+    for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        if cached_file(name, file, _raise_exceptions_for_missing_entries=False, **_hub_arguments(kwargs)):
+            return
+    raise CheckpointError(
+        f"{name} holds no {SAFE_WEIGHTS_NAME}, and other weights are not read: a pickle (.bin, .pt) can execute code. Ask its owner for "
+        "safetensors, or convert checkpoints of known authors with `skeleton-transformers convert`"
+    )
 
 
 def _describe_mismatch(name: str, mismatched: list[tuple[str, tuple, tuple]], config: PreTrainedConfig) -> str:

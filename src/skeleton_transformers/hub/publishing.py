@@ -81,7 +81,7 @@ def publish(
 
     Args:
         folder: folder of `save_pretrained`, or the `output_dir` of an example script.
-        repo_id: `owner/name`; the repository is made if it is not there.
+        repo_id: `owner/name`, or a name under your own account; the repository is made if it is not there.
         private: whether a new repository is private; a public one that is there already is refused.
         revision: branch, made if it is not there; by default the main one.
         create_pr: open a pull request instead of changing the branch. The repository has to be there.
@@ -100,10 +100,7 @@ def publish(
     """
     folder = Path(folder)
     saved = check_model_folder(folder)
-    if (token or get_token()) is None:
-        raise PermissionError(
-            f"no token to write to {repo_id} with: run `hf auth login`, set HF_TOKEN, or pass token=..."
-        )
+    repo_id = full_repository_name(repo_id, token)
     with tempfile.TemporaryDirectory() as temporary:
         files = collect_files(folder, repo_id, saved, Path(temporary), preview)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
@@ -117,13 +114,37 @@ def publish(
         except RevisionNotFoundError as error:
             raise FileNotFoundError(f"{repo_id} has no branch {revision!r}") from error
         except HfHubHTTPError as error:
-            status = error.response.status_code
-            if status not in (401, 403):
-                raise
-            reason = "is not valid" if status == 401 else "does not allow writing there"
-            raise PermissionError(
-                f"{repo_id}: the token {reason} (HTTP {status}); make a write token at https://huggingface.co/settings/tokens"
-            ) from error
+            raise _refusal(repo_id, error) from error
+
+
+def full_repository_name(repo_id: str, token: str | None = None) -> str:
+    """`owner/name` of a repository, the owner being the account of the token if only a name is given.
+
+    Scripts ask before they train for hours, and so learn in time that there is no token.
+
+    Raises:
+        PermissionError: there is no token, or it is not valid.
+    """
+    if (token or get_token()) is None:
+        raise PermissionError(
+            f"no token to write to {repo_id} with: run `hf auth login`, set HF_TOKEN, or pass token=..."
+        )
+    try:
+        account = HfApi(token=token).whoami()["name"]
+    except HfHubHTTPError as error:
+        raise _refusal(repo_id, error) from error
+    return repo_id if "/" in repo_id else f"{account}/{repo_id}"
+
+
+def _refusal(repo_id: str, error: HfHubHTTPError) -> Exception:
+    """What to raise instead of an answer of the Hub."""
+    status = error.response.status_code
+    if status not in (401, 403):
+        return error
+    reason = "is not valid" if status == 401 else "does not allow writing there"
+    return PermissionError(
+        f"{repo_id}: the token {reason} (HTTP {status}); make a write token at https://huggingface.co/settings/tokens"
+    )
 
 
 def _commit(
@@ -342,4 +363,4 @@ def _license(folder: Path) -> str:
     raise FileNotFoundError(f"{folder}: put a LICENSE beside the model; the installed package brings none")
 
 
-__all__ = ["SavedModel", "check_model_folder", "collect_files", "draw_preview", "publish"]
+__all__ = ["SavedModel", "check_model_folder", "collect_files", "draw_preview", "full_repository_name", "publish"]
