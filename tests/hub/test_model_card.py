@@ -8,8 +8,9 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition, HiTRSForPreTraining, SkeletonFeatureExtractor
+from skeleton_transformers import HiTRSConfig, SkeletonFeatureExtractor
 from skeleton_transformers.hub.model_card import write_model_card
+from skeleton_transformers.models.families import FAMILIES
 from skeleton_transformers.skeletons import get_layout
 
 
@@ -21,15 +22,22 @@ SMALL = {
     "intermediate_sizes": [16, 16, 32],
 }
 
+ROLES = {
+    "action-recognition": "action_recognition",
+    "action-detection": "action_detection",
+    "motion-prediction": "motion_prediction",
+    "feature-extraction": "pretraining",
+}
 
-@pytest.fixture(scope="module", params=["action-recognition", "feature-extraction"])
+
+@pytest.fixture(scope="module", params=ROLES)
 def model_folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("card") / "hitrs-kinect20"
     labels = {0: "walk", 1: "sit down", 2: "carry: a | box"}
     config = HiTRSConfig(layout="kinect20", id2label=labels, label2id={v: k for k, v in labels.items()}, **SMALL)
     torch.manual_seed(0)
     recognition = request.param == "action-recognition"
-    (HiTRSForActionRecognition if recognition else HiTRSForPreTraining)(config).save_pretrained(folder)
+    FAMILIES["hitrs"].load(ROLES[request.param])(config).save_pretrained(folder)
     extractor = SkeletonFeatureExtractor(layout="kinect20", center="first_frame", max_persons=1)
     extractor.save_pretrained(folder)
     write_model_card(
@@ -61,7 +69,9 @@ def test_example_of_the_card_runs_when_pasted(model_folder):
     assert result.returncode == 0, result.stderr
     if task == "feature-extraction":
         assert "torch.Size([1, 32])" in result.stdout
-    else:
+    elif task == "motion-prediction":
+        assert "torch.Size([1, 1, 12, 20, 3])" in result.stdout
+    else:  # the first class of a detection model is the background
         assert any(label in result.stdout for label in ("walk", "sit down", "carry"))
 
 
@@ -77,7 +87,8 @@ def test_metadata_is_what_the_hub_reads(model_folder):
         first = data.eval_results[0]
         assert (first.metric_value, first.dataset_name, first.dataset_split) == (0.3333, "NW-UCLA", "xview, test")
     else:
-        assert data.pipeline_tag == "feature-extraction"
+        tags = {"feature-extraction": "feature-extraction", "motion-prediction": "time-series-forecasting"}
+        assert data.pipeline_tag == tags.get(task)
         assert not data.eval_results
 
 
