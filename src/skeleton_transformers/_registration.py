@@ -46,9 +46,11 @@ def _register_models() -> None:
 
 
 def _register_pipelines() -> None:
-    from .pipelines import register_pipelines
+    from . import pipelines
 
-    register_pipelines()
+    # Where it was our module that asked for `pipeline`, it is half imported and registers at its own end.
+    if hasattr(pipelines, "register_pipelines"):
+        pipelines.register_pipelines()
 
 
 _LAYERS = "transformers.modeling_layers"

@@ -1,9 +1,3 @@
-import os
-import runpy
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from skeleton_transformers.data.corpora import PreparationOptions
@@ -12,31 +6,12 @@ from skeleton_transformers.data.shards import write_shards
 from skeleton_transformers.data.storage import SkeletonStore, SkeletonStoreWriter
 
 
-LocalHub = runpy.run_path(str(Path(__file__).with_name("local_hub.py")))["LocalHub"]
-
-
 @pytest.fixture
-def hub():
-    with LocalHub() as server:
-        yield server
-
-
-@pytest.fixture
-def python(hub, tmp_path):
-    """Runs code in a process of its own, as the client reads the address of the Hub when it is imported."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | {
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": "hf_test",
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+def python(run_client):
+    """Runs code with the client; gives what it printed, or what went wrong."""
 
     def run(code):
-        command = [sys.executable, "-c", code]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        result = run_client(code)
         return result.stdout.strip() if result.returncode == 0 else result.stderr
 
     return run

@@ -195,6 +195,7 @@ def test_a_checkpoint_without_the_trained_task_or_the_feature_extractor_is_refus
     "imports",
     [
         "from transformers import pipeline; import skeleton_transformers",
+        "import skeleton_transformers.pipelines; from transformers import pipeline",
     ],
 )
 def test_tasks_are_known_in_any_order_of_imports(imports, tmp_path):

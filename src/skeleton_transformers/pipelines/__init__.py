@@ -52,6 +52,8 @@ def _trained(auto_class: Any, task: str) -> Any:
     return TrainedModel
 
 
+register_pipelines()
+
 __all__ = [
     "PIPELINES",
     "SkeletonActionDetectionPipeline",
