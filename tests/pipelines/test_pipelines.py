@@ -25,6 +25,7 @@ LABELS = ["background", "walk", "sit down", "throw"]
 
 
 def make_model(family, role, **options):
+    """A tiny model with random weights."""
     torch.manual_seed(0)
     labels = dict(enumerate(LABELS))
     config = (
@@ -119,6 +120,20 @@ def test_a_real_file_a_recording_and_its_arrays_are_one_input(fixtures):
     assert_same(pipe({"keypoints": recording.keypoints, "frame_mask": recording.frame_mask}), result)
     people = pipe(recording, per_person=True)
     assert [one["person"] for one in people] == list(range(len(recording.keypoints)))
+
+
+def test_a_file_of_mediapipe_is_recognised_in_its_own_layout(tmp_path):
+    points = np.random.default_rng(0).uniform(0.2, 0.8, (30, 33, 2))
+    frames = [[{"x": x, "y": y, "z": 0.0, "visibility": 0.9} for x, y in frame.tolist()] for frame in points]
+    (tmp_path / "video.json").write_text(json.dumps({"fps": 25, "frames": frames}))
+    recording = read_skeletons(tmp_path / "video.json")
+    channels = recording.keypoints.shape[-1]
+    model = make_model("hitrs", "action_recognition", layout="mediapipe33", num_channels=channels)
+    extractor = SkeletonFeatureExtractor(layout="mediapipe33", num_channels=channels)
+    pipe = pipeline("skeleton-action-recognition", model=model, feature_extractor=extractor, device="cpu")
+    found = pipe(str(tmp_path / "video.json"))
+    assert_same(pipe({"keypoints": recording.keypoints, "frame_rate": recording.frame_rate}), found)
+    assert_same(pipe(tmp_path / "video.json", per_person=True), [{"person": 0, "predictions": found}])
 
 
 def test_detection_tells_frames_of_the_input_and_seconds(takes):
