@@ -124,7 +124,7 @@ def main() -> None:
                         predictions.append(run / "predictions.npz")
         if len(predictions) > 1:
             fused = fuse_predictions(predictions)
-            record(f"{' + '.join(arguments.streams)}, fused", fused["top1_accuracy"])
+            record(f"{' + '.join(arguments.streams)}, fused", fused.top1_accuracy)
 
     table = [f"| {arguments.family}, {corpus}, {split}, top-1 % | mean ± deviation | seeds |", "|---|---|---|"]
     table += [f"| {row} | {percent(values)} | {len(values)} |" for row, values in rows.items()]
