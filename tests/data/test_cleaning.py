@@ -387,3 +387,8 @@ def test_real_recordings_are_metres_and_upright(real_data):
         assert report.unit == "metre" and report.up == "+y" and not report.warnings
         assert report.repaired < 0.05 * recording.keypoints[..., 0].size
         np.testing.assert_array_equal(cleaned.frame_mask[recording.frame_mask], True)
+
+
+def test_the_longest_gap_is_told_in_frames_or_seconds():
+    assert CleaningOptions(max_gap_frames=7).longest_gap(None) == 7
+    assert CleaningOptions(max_gap_seconds=0.29).longest_gap(100.0) == 29  # 0.29 * 100 is a little less than 29

@@ -104,6 +104,12 @@ class CleaningOptions:
         if self.min_confidence > 1:
             raise ValueError(f"cleaning: min_confidence must be from 0 to 1; got {self.min_confidence!r}")
 
+    def longest_gap(self, frame_rate: float | None) -> int:
+        """Frames of the longest gap to fill; the frame rate counts with `max_gap_seconds` only."""
+        if self.max_gap_seconds is None or frame_rate is None:
+            return self.max_gap_frames
+        return int(self.max_gap_seconds * frame_rate + 1e-6)  # 0.29 s of 100 frames are 29, not 28.999999999999996
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CleaningOptions:
         """Switches by their names.
@@ -335,9 +341,7 @@ def clean(
             known &= ~blamed
     report.repaired = int(before - known.sum())
 
-    limit = options.max_gap_frames
-    if options.max_gap_seconds is not None:
-        limit = int(options.max_gap_seconds * _rate(recording, "max_gap_seconds") + 1e-6)
+    limit = options.longest_gap(None if options.max_gap_seconds is None else _rate(recording, "max_gap_seconds"))
     points, filled = fill_gaps(points, known, limit)
     report.filled = int((filled & ~known).sum())
     report.filled_frames = int((filled.any(axis=2) & ~known.any(axis=2)).sum())

@@ -157,10 +157,7 @@ class FolderCorpus(Corpus):
         """The longest gap to fill, in frames, if the user chose a cleaning."""
         if options.cleaning is None:
             return None
-        cleaning = CleaningOptions.from_dict(options.cleaning)
-        if cleaning.max_gap_seconds is None:
-            return cleaning.max_gap_frames
-        return int(cleaning.max_gap_seconds * (recording.frame_rate or self.frame_rate))
+        return CleaningOptions.from_dict(options.cleaning).longest_gap(recording.frame_rate or self.frame_rate)
 
     def load(self, folder: Path, recording: Recording, options: PreparationOptions) -> SkeletonSample:
         path = folder / recording.path
