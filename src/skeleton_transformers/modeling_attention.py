@@ -93,5 +93,10 @@ class LayerRecord:
         if self.attentions is not None and attentions is not None:
             self.attentions.append(attentions)
 
+    def as_fields(self) -> dict[str, Any]:
+        """What was collected, as the fields of a model's output; None for what was not asked for."""
+        collected = {"hidden_states": self.hidden_states, "attentions": self.attentions}
+        return {name: None if states is None else tuple(states) for name, states in collected.items()}
+
 
 __all__ = ["LayerRecord", "eager_attention_forward", "make_attention_mask"]

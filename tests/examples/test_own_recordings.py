@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 from skeleton_transformers import get_layout
 
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PAGE = (REPOSITORY / "docs" / "recordings.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "recordings.md").read_text()
 BODY = get_layout("openpose25")
 # x to her left and y downwards from the middle of the hips, in body heights
 HEIGHTS = {
@@ -64,33 +62,12 @@ def write_recordings(folder: Path) -> None:
     (folder.parent / "layout.json").write_text(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
 
 
-def run(*words: str, cwd: Path) -> str:
-    result = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=400)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
-def afternoon(tmp_path_factory):
-    """Runs the four commands of the page, word for word but for shorter training; returns the folder and the prediction."""
+def afternoon(tmp_path_factory, follow_page):
+    """The folder in which the commands ran, and the prediction that the last one printed."""
     folder = tmp_path_factory.mktemp("workshop")
     write_recordings(folder / "recordings")
-    block = next(block for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) if "pretrain.py" in block)
-    commands = block.replace("\\\n", " ").strip().splitlines()
-    assert len(commands) == 4
-    for line in commands:
-        words = line.replace("examples/", f"{REPOSITORY}/examples/").split()
-        words = (
-            [sys.executable] + words[1:]
-            if words[0] == "python"
-            else [str(Path(sys.executable).parent / words[0])] + words[1:]
-        )
-        if "pretrain.py" in line:
-            words += ["training.max_steps=4", "training.batch_size=8", "training.warmup_steps=1"]
-        if "finetune.py" in line:
-            words += ["training.epochs=75", "training.min_steps=150"]
-        output = run(*words, cwd=folder)
-    return folder, output
+    return folder, follow_page(PAGE, folder)
 
 
 def test_the_four_commands_of_the_page_end_in_a_prediction_among_her_labels(afternoon):
@@ -101,7 +78,7 @@ def test_the_four_commands_of_the_page_end_in_a_prediction_among_her_labels(afte
     assert results["top1_accuracy"] >= 0.9  # left or right: anybody sees it
 
 
-def test_the_layout_travels_in_the_model_folder(afternoon):
+def test_the_layout_travels_in_the_model_folder(afternoon, run):
     folder, _ = afternoon
     code = (
         "import sys\nfrom skeleton_transformers import HiTRSForActionRecognition, SkeletonFeatureExtractor, list_layouts, read_skeletons\n"

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 JOINTS = (
     "pelvis neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist "
     "left_hip left_knee left_ankle right_hip right_knee right_ankle"
@@ -44,34 +43,12 @@ def write_recordings(folder: Path) -> None:
     (folder.parent / "layout.json").write_text(json.dumps(layout))
 
 
-def run(*words: str, cwd: Path) -> str:
-    result = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=400)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
-def afternoon(tmp_path_factory):
-    """Runs the four commands of the README, word for word but for shorter training; returns the folder and the prediction."""
+def afternoon(tmp_path_factory, follow_page):
+    """The folder in which the commands ran, and the prediction that the last one printed."""
     folder = tmp_path_factory.mktemp("workshop")
     write_recordings(folder / "recordings")
-    page = (REPOSITORY / "README.md").read_text()
-    block = next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "pretrain.py" in block)
-    commands = block.replace("\\\n", " ").strip().splitlines()
-    assert len(commands) == 4
-    for line in commands:
-        words = line.replace("examples/", f"{REPOSITORY}/examples/").split()
-        words = (
-            [sys.executable] + words[1:]
-            if words[0] == "python"
-            else [str(Path(sys.executable).parent / words[0])] + words[1:]
-        )
-        if "pretrain.py" in line:
-            words += ["training.max_steps=4", "training.batch_size=8", "training.warmup_steps=1"]
-        if "finetune.py" in line:
-            words += ["training.epochs=75", "training.min_steps=150"]
-        output = run(*words, cwd=folder)
-    return folder, output
+    return folder, follow_page(README, folder)
 
 
 def test_the_four_commands_of_the_readme_end_in_a_right_prediction(afternoon):
@@ -83,9 +60,8 @@ def test_the_four_commands_of_the_readme_end_in_a_right_prediction(afternoon):
     assert prediction.index("raise right") < prediction.index("raise left")  # the likelier one first
 
 
-def test_the_python_block_of_the_readme_says_the_same(afternoon):
+def test_the_python_block_of_the_readme_says_the_same(afternoon, run):
     folder, _ = afternoon
-    page = (REPOSITORY / "README.md").read_text()
-    code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "read_skeletons" in block)
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "read_skeletons" in block)
     *lines, answer = code.strip().splitlines()
     assert run(sys.executable, "-c", "\n".join([*lines, f"print({answer})"]), cwd=folder).strip() == "raise right"

@@ -229,8 +229,7 @@ class AGCNModel(WindowedFrameFeatures, AGCNPreTrainedModel):
             last_hidden_state=steps,
             pooler_output=pooled,
             step_mask=step_mask,
-            hidden_states=None if record.hidden_states is None else tuple(record.hidden_states),
-            attentions=None if record.attentions is None else tuple(record.attentions),
+            **record.as_fields(),
         )
 
     def normalize_places(

@@ -528,9 +528,8 @@ class ASGCNModel(WindowedFrameFeatures, ASGCNPreTrainedModel):
             last_hidden_state=steps,
             pooler_output=pooled,
             step_mask=step_mask,
-            hidden_states=None if record.hidden_states is None else tuple(record.hidden_states),
-            attentions=None if record.attentions is None else tuple(record.attentions),
             action_links=put_back(encoded.links, encoded.tracks.chosen),
+            **record.as_fields(),
         )
 
     def encode(

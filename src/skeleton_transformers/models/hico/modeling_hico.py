@@ -453,10 +453,9 @@ class HiCoModel(WindowedFrameFeatures, HiCoPreTrainedModel):
             last_hidden_state=frames[:, None] * step_mask[..., None],
             pooler_output=torch.cat([clips.flatten(1), parts.flatten(1)], dim=1),
             step_mask=step_mask,
-            hidden_states=None if record.hidden_states is None else tuple(record.hidden_states),
-            attentions=None if record.attentions is None else tuple(record.attentions),
             clip_hidden_state=clips,
             part_hidden_state=parts,
+            **record.as_fields(),
         )
 
 

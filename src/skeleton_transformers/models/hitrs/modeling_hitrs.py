@@ -597,12 +597,11 @@ class HiTRSModel(HiTRSPreTrainedModel):
             last_hidden_state=steps,
             pooler_output=self.pool(persons, person_mask),
             step_mask=step_mask,
-            hidden_states=None if record.hidden_states is None else tuple(record.hidden_states),
-            attentions=None if record.attentions is None else tuple(record.attentions),
             person_mask=person_mask,
             frame_hidden_state=frame_hidden_state,
             clip_hidden_state=clip_features * step_mask[..., None],
             video_hidden_state=persons,
+            **record.as_fields(),
         )
 
     @property

@@ -161,8 +161,7 @@ class STGCNModel(WindowedFrameFeatures, STGCNPreTrainedModel):
             last_hidden_state=steps,
             pooler_output=pooled,
             step_mask=step_mask,
-            hidden_states=None if record.hidden_states is None else tuple(record.hidden_states),
-            attentions=None if record.attentions is None else tuple(record.attentions),
+            **record.as_fields(),
         )
 
 
