@@ -1,4 +1,4 @@
-"""Accuracy, confusion, calibration: numbers computed from the scores of a classifier, in numpy, without surprises.
+"""Accuracy and confusion: numbers computed from the scores of a classifier, in numpy, without surprises.
 
 Every function takes `logits` or `probabilities` of shape (samples, classes) and `labels` of shape (samples,) with values in
 [0, classes). All of them raise a `ValueError` that names the first offending label when one lies outside that range.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 
-def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (samples, classes) and int64 labels (samples,), or a `ValueError` that says what does not fit."""
     scores = np.asarray(scores)
     labels = np.asarray(labels)
     if scores.ndim != 2:
@@ -53,7 +54,7 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    scores, labels = _checked(logits, labels)
+    scores, labels = check_scores(logits, labels)
     if not len(labels):
         raise ValueError("the accuracy of no sample is undefined")
     true = scores[np.arange(len(labels)), labels][:, None]
@@ -85,46 +86,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, num_bins: int = 15) -> float:
-    """Expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017, equation 3).
-
-    The confidence (largest probability) is cut into `num_bins` equal bins (a, b]; the result is the mean over samples of
-    `|accuracy - confidence|` of their bin.
-
-    Args:
-        probabilities: (samples, classes), rows sum to 1.
-        labels: (samples,) integers.
-        num_bins: Number of bins of (0, 1].
-
-    Returns:
-        A fraction in [0, 1]; 0 is perfect.
-    """
-    probabilities, labels = _checked(probabilities, labels)
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    gap = np.bincount(bins, weights=correct - confidence, minlength=num_bins)
-    return float(np.abs(gap).sum() / len(labels))
-
-
 def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The summary that scripts report: samples, top-1, top-5, mean class accuracy, calibration error (all in [0, 1])."""
-    scores, labels = _checked(logits, labels)
+    """The summary that scripts report: samples, and top-1, top-5 and mean class accuracy in [0, 1]."""
+    scores, labels = check_scores(logits, labels)
     predictions = scores.argmax(axis=1)
     return {
         "num_samples": int(len(labels)),
         "top1_accuracy": top_k_accuracy(scores, labels, 1),
         "top5_accuracy": top_k_accuracy(scores, labels, 5),
         "mean_class_accuracy": float(np.nanmean(per_class_accuracy(labels, predictions, scores.shape[1]))),
-        "expected_calibration_error": expected_calibration_error(softmax(scores), labels),
     }
 
 
 __all__ = [
     "check_labels",
+    "check_scores",
     "classification_metrics",
     "confusion_matrix",
-    "expected_calibration_error",
     "per_class_accuracy",
     "softmax",
     "top_k_accuracy",

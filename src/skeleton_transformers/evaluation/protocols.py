@@ -15,6 +15,7 @@ import torch
 from ..data.corpora import get_corpus, list_corpora, split_indices
 from ..data.datasets import SkeletonDataset
 from ..data.storage import SkeletonStore
+from .calibration import calibration_metrics
 from .features import extract_features, extract_raw_features, run_batches
 from .linear_probe import LINEAR_PROBE_VERSION, linear_probe
 from .metrics import check_labels, classification_metrics
@@ -241,6 +242,7 @@ def evaluate_accuracy(
     result = {
         "protocol": "accuracy",
         **classification_metrics(logits, labels),
+        **calibration_metrics(logits, labels),
         **describe_data(
             store,
             protocol,

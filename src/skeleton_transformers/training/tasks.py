@@ -15,6 +15,7 @@ from transformers import Trainer
 from ..data.datasets import Augmentation, SkeletonCollator, SkeletonDataset
 from ..data.storage import SkeletonStore
 from ..data.task_datasets import DetectionCollator, DetectionDataset, PredictionCollator, PredictionDataset
+from ..evaluation.calibration import calibration_metrics
 from ..evaluation.detection import detection_labels, evaluate_detection, take_part
 from ..evaluation.fusion import save_predictions
 from ..evaluation.metrics import classification_metrics, top_k_accuracy
@@ -124,12 +125,17 @@ class Recognition(Task):
         return {
             "task": "action recognition",
             **classification_metrics(prediction.predictions, prediction.label_ids),
+            **calibration_metrics(prediction.predictions, prediction.label_ids),
             **describe_data(self.store, self.protocol, self.recipe.seed),
         }
 
     @staticmethod
     def headline(results: dict[str, Any]) -> dict[str, float]:
-        return {"Top-1 accuracy": results["top1_accuracy"], "Top-5 accuracy": results["top5_accuracy"]}
+        return {
+            "Top-1 accuracy": results["top1_accuracy"],
+            "Top-5 accuracy": results["top5_accuracy"],
+            "Expected calibration error": results["expected_calibration_error"],
+        }
 
     def ability(self) -> str:
         return f"recognises {len(self.store.label_names)} actions in skeleton sequences"
