@@ -6,6 +6,7 @@ Each returns a JSON-able dictionary that carries, besides the numbers, what is n
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from .features import extract_features, extract_raw_features, run_batches
 from .linear_probe import LINEAR_PROBE_VERSION, linear_probe
 from .metrics import check_labels, classification_metrics
 from .provenance import provenance
-from .retrieval import knn_accuracy
+from .retrieval import retrieval_metrics
 from .subsets import label_subset
 
 
@@ -170,16 +171,24 @@ def protocol_features(
     return ProtocolFeatures(*found[0], *found[1], info)
 
 
-def evaluate_knn(features: ProtocolFeatures, k: int = 1, metric: str = "cosine") -> dict[str, Any]:
+def evaluate_knn(features: ProtocolFeatures, k: int | Sequence[int] = 1, metric: str = "cosine") -> dict[str, Any]:
     """Nearest-neighbour retrieval: the training samples are the gallery, the evaluation samples the queries.
 
+    Args:
+        features: those of both parts.
+        k: how many neighbours vote, or several such numbers.
+        metric: see `knn_predict`.
+
     Returns:
-        `top1_accuracy` in [0, 1], `k`, `metric`, and the description of the data.
+        `top1_accuracy` in [0, 1] of the first (or only) `k`, `knn_accuracy` of each, `mean_average_precision`, `k`, `metric`, and the
+        description of the data.
     """
-    accuracy = knn_accuracy(
-        features.train_features, features.train_labels, features.eval_features, features.eval_labels, k, metric
+    ks = [k] if isinstance(k, int) else list(k)
+    found = retrieval_metrics(
+        features.train_features, features.train_labels, features.eval_features, features.eval_labels, ks, metric
     )
-    return {"protocol": "knn", "top1_accuracy": accuracy, "k": k, "metric": metric, **features.info}
+    first = found["knn_accuracy"][str(ks[0])]
+    return {"protocol": "knn", "top1_accuracy": first, **found, "k": ks[0], "metric": metric, **features.info}
 
 
 def evaluate_linear(features: ProtocolFeatures, optimizer: str = "lbfgs", **arguments: Any) -> dict[str, Any]:

@@ -2,8 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import torch
+
+
+def similarities(gallery: np.ndarray, query: np.ndarray, metric: str, chunk_size: int) -> Iterator[torch.Tensor]:
+    """Similarities of queries to all gallery vectors, float64 `(chunk, gallery samples)`, chunk after chunk."""
+    gallery, query = np.asarray(gallery), np.asarray(query)
+    if gallery.ndim != 2 or query.ndim != 2 or gallery.shape[1] != query.shape[1]:
+        raise ValueError(
+            f"gallery {gallery.shape} and query {query.shape} must both have the shape (samples, width) with one width"
+        )
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}")
+    bank = torch.as_tensor(gallery, dtype=torch.float64)
+    queries = torch.as_tensor(query, dtype=torch.float64)
+    if metric == "cosine":
+        bank = torch.nn.functional.normalize(bank, dim=1)
+        queries = torch.nn.functional.normalize(queries, dim=1)
+    for chunk in queries.split(chunk_size):
+        if metric == "cosine":
+            yield chunk @ bank.T
+        else:
+            yield -torch.cdist(chunk, bank, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def vote(similarity: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
+    """Label `(chunk,)` that the `k` nearest of a gallery give; see [`knn_predict`]."""
+    if k == 1:
+        return labels[similarity.argmax(dim=1)]
+    nearest, where = similarity.topk(k, dim=1)  # (chunk, k)
+    found = labels[where]
+    votes = torch.zeros(len(similarity), int(labels.max()) + 1, dtype=torch.float64)
+    votes.scatter_add_(1, found, torch.ones_like(nearest))
+    total = torch.zeros_like(votes).scatter_add_(1, found, nearest)
+    return torch.where(votes == votes.max(dim=1, keepdim=True).values, total, -torch.inf).argmax(dim=1)
 
 
 def knn_predict(
@@ -28,62 +64,68 @@ def knn_predict(
     Returns:
         (query samples,) int64.
     """
-    gallery, query = np.asarray(gallery), np.asarray(query)
-    gallery_labels = np.asarray(gallery_labels, dtype=np.int64)
-    if gallery.ndim != 2 or query.ndim != 2 or gallery.shape[1] != query.shape[1]:
-        raise ValueError(
-            f"gallery {gallery.shape} and query {query.shape} must both have the shape (samples, width) with one width"
-        )
-    if gallery_labels.shape != gallery.shape[:1]:
-        raise ValueError(f"{len(gallery)} gallery vectors need as many labels, got {gallery_labels.shape}")
-    if not 1 <= k <= len(gallery):
-        raise ValueError(f"k must lie between 1 and the size of the gallery ({len(gallery)}), got {k}")
-    if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}")
-    if gallery_labels.min() < 0:
-        raise ValueError("the gallery holds samples without label (-1)")
-
-    bank = torch.as_tensor(gallery, dtype=torch.float64)
-    queries = torch.as_tensor(query, dtype=torch.float64)
-    if metric == "cosine":
-        bank = torch.nn.functional.normalize(bank, dim=1)
-        queries = torch.nn.functional.normalize(queries, dim=1)
-    labels = torch.as_tensor(gallery_labels)
-    num_classes = int(labels.max()) + 1
-    answers = []
-    for chunk in queries.split(chunk_size):
-        if metric == "cosine":
-            similarity = chunk @ bank.T  # (chunk, gallery)
-        else:
-            similarity = -torch.cdist(chunk, bank, compute_mode="donot_use_mm_for_euclid_dist")
-        if k == 1:
-            answers.append(labels[similarity.argmax(dim=1)])
-            continue
-        nearest, where = similarity.topk(k, dim=1)  # (chunk, k)
-        found = labels[where]
-        votes = torch.zeros(len(chunk), num_classes, dtype=torch.float64)
-        votes.scatter_add_(1, found, torch.ones_like(nearest))
-        total = torch.zeros_like(votes).scatter_add_(1, found, nearest)
-        total = torch.where(votes == votes.max(dim=1, keepdim=True).values, total, -torch.inf)
-        answers.append(total.argmax(dim=1))
-    return torch.cat(answers).numpy() if answers else np.zeros(0, dtype=np.int64)
+    labels = torch.as_tensor(_check_gallery(gallery, gallery_labels, [k]))
+    answers = [vote(similarity, labels, k) for similarity in similarities(gallery, query, metric, chunk_size)]
+    return torch.cat(answers).numpy()
 
 
-def knn_accuracy(
+def retrieval_metrics(
     gallery: np.ndarray,
     gallery_labels: np.ndarray,
     query: np.ndarray,
     query_labels: np.ndarray,
-    k: int = 1,
+    ks: Sequence[int] = (1,),
     metric: str = "cosine",
     chunk_size: int = 1024,
-) -> float:
-    """Share of queries that `knn_predict` labels correctly, in [0, 1]; arguments as there."""
+) -> dict[str, Any]:
+    """How well neighbours share their label.
+
+    Args:
+        ks: Numbers of neighbours that vote; for the other arguments see [`knn_predict`].
+
+    Returns:
+        `knn_accuracy`: for every `k` (as text) the share of queries that are labelled correctly; `mean_average_precision`: the gallery is
+        ranked by similarity to a query (of equally similar samples the first in the gallery comes first), its average precision is
+        the mean, over the samples of its label, of the share of that label among all samples up to there, and of this the
+        mean over queries; `num_queries_without_match`: queries whose label the gallery lacks, which `mean_average_precision`
+        leaves out (None where it leaves out all). Accuracies and precision are in [0, 1].
+    """
     query_labels = np.asarray(query_labels)
     if query_labels.shape != np.asarray(query).shape[:1] or not query_labels.size:
         raise ValueError(f"query labels of shape {query_labels.shape} do not fit queries of shape {np.shape(query)}")
-    predicted = knn_predict(gallery, gallery_labels, query, k, metric, chunk_size)
-    return float((predicted == query_labels).mean())
+    labels = torch.as_tensor(_check_gallery(gallery, gallery_labels, ks))
+    truth = torch.as_tensor(query_labels, dtype=torch.int64)
+    places = torch.arange(1, len(labels) + 1, dtype=torch.float64)
+    right = dict.fromkeys(ks, 0)
+    precision, matched, first = 0.0, 0, 0
+    for similarity in similarities(gallery, query, metric, chunk_size):
+        true = truth[first : first + len(similarity)]
+        first += len(similarity)
+        for k in ks:
+            right[k] += int((vote(similarity, labels, k) == true).sum())
+        order = similarity.argsort(dim=1, descending=True, stable=True)
+        relevant = labels[order] == true[:, None]  # (chunk, gallery)
+        count = relevant.sum(dim=1)
+        shares = relevant.cumsum(dim=1) / places
+        averages = (shares * relevant).sum(dim=1)[count > 0] / count[count > 0]
+        precision, matched = precision + float(averages.sum()), matched + len(averages)
+    return {
+        "knn_accuracy": {str(k): hits / len(truth) for k, hits in right.items()},
+        "mean_average_precision": precision / matched if matched else None,
+        "num_queries_without_match": len(truth) - matched,
+    }
 
 
-__all__ = ["knn_accuracy", "knn_predict"]
+def _check_gallery(gallery: np.ndarray, gallery_labels: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    labels = np.asarray(gallery_labels, dtype=np.int64)
+    if labels.shape != np.shape(gallery)[:1]:
+        raise ValueError(f"{len(gallery)} gallery vectors need as many labels, got {labels.shape}")
+    for k in ks:
+        if not 1 <= k <= len(labels):
+            raise ValueError(f"k must lie between 1 and the size of the gallery ({len(labels)}), got {k}")
+    if labels.min() < 0:
+        raise ValueError("the gallery holds samples without label (-1)")
+    return labels
+
+
+__all__ = ["knn_predict", "retrieval_metrics", "similarities", "vote"]
