@@ -14,6 +14,7 @@ from skeleton_transformers.skeletons import (
     get_layout,
     is_built_in_layout,
     list_layouts,
+    nearest_joints,
     register_layout,
 )
 
@@ -306,3 +307,13 @@ def test_msr_right_side_does_the_one_sided_actions(real_data):
                 sides = [sum(speed[layout.index(f"{side}_{word}")] for word in limb) for side in ("left", "right")]
                 wins.append(sides[1] > sides[0])
         assert len(wins) > 10 and np.mean(wins) > 0.95
+
+
+def test_a_joint_that_is_missing_is_replaced_by_the_nearest_one_on_the_way_to_the_root():
+    target = SkeletonLayout("target", ("root", "middle", "neck", "nose", "left_hand"), (0, 0, 1, 2, 1))
+    source = SkeletonLayout("source", ("left_hand", "neck"), (1, 1))
+    # root and middle have nothing above them: the nearest below, first come first served, is the neck
+    assert nearest_joints(source, target) == [1, 1, 1, 1, 0]
+    assert nearest_joints(target, target) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="'other' and 'target' have no joint name in common"):
+        nearest_joints(SkeletonLayout("other", ("x", "y"), (0, 0)), target)

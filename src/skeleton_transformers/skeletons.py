@@ -647,11 +647,43 @@ def convert_layout(
     return converted, joint_mask
 
 
+def nearest_joints(source: SkeletonLayout, target: SkeletonLayout) -> list[int]:
+    """For every joint of `target` the joint of `source` that stands in for it.
+
+    That is the joint of the same name; where `source` has none, the one of the nearest ancestor in `target` that it has (a bone of
+    length 0), and above all joints that it has, of the nearest descendant.
+
+    Raises:
+        ValueError: the layouts share no joint.
+    """
+    position = {joint: index for index, joint in enumerate(source.joints)}
+    if not position.keys() & set(target.joints):
+        raise ValueError(f"The layouts {source.name!r} and {target.name!r} have no joint name in common.")
+
+    def known_above(joint: int) -> int | None:
+        while target.joints[joint] not in position and joint != target.root:
+            joint = target.parents[joint]
+        return position.get(target.joints[joint])
+
+    def known_below(joint: int) -> int:
+        level = [joint]
+        while True:
+            for one in level:
+                if target.joints[one] in position:
+                    return position[target.joints[one]]
+            level = [child for child, parent in enumerate(target.parents) if parent in level and child not in level]
+
+    return [
+        known_below(joint) if (found := known_above(joint)) is None else found for joint in range(target.num_joints)
+    ]
+
+
 __all__ = [
     "SkeletonLayout",
     "convert_layout",
     "get_layout",
     "is_built_in_layout",
     "list_layouts",
+    "nearest_joints",
     "register_layout",
 ]

@@ -211,6 +211,30 @@ def test_a_store_is_pickled_by_its_path_and_works_in_worker_processes(tmp_path, 
         pickle.loads(data)
 
 
+def test_recordings_in_another_layout(tmp_path):
+    rng = np.random.default_rng(0)
+    source, target = get_layout("kinect20"), get_layout("ntu25")
+    keypoints = rng.normal(size=(2, 5, 20, 3)).astype(np.float32)
+    with SkeletonStoreWriter(tmp_path / "store", source, 30.0) as writer:
+        writer.add(SkeletonSample(keypoints, np.ones((2, 5), dtype=bool), name="a"))
+    store = SkeletonStore.open(tmp_path / "store")
+    other = store.in_layout("ntu25")
+    assert (store.layout, other.layout) == (source, target)
+    np.testing.assert_array_equal(store[0].keypoints, keypoints)
+    for one in (other, pickle.loads(pickle.dumps(other))):
+        found = one[0].keypoints
+        assert found.shape == (2, 5, 25, 3) and one.checksum == store.checksum
+        for joint in source.joints:
+            np.testing.assert_array_equal(
+                found[:, :, target.index(joint)], keypoints[:, :, source.index(joint)], err_msg=joint
+            )
+        # Kinect v1 has no neck and no thumbs: they stand where what they hang on stands.
+        for absent, stand_in in (("neck", "spine_shoulder"), ("left_thumb", "left_hand")):
+            np.testing.assert_array_equal(found[:, :, target.index(absent)], keypoints[:, :, source.index(stand_in)])
+    np.testing.assert_array_equal(other.in_layout(source)[0].keypoints, keypoints)
+    other.verify()
+
+
 def test_works_without_the_datasets_package(tmp_path, samples):
     store = write_store(tmp_path / "store", samples)
     code = (

@@ -23,14 +23,14 @@ import mmap
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..skeletons import SkeletonLayout, get_layout, list_layouts
+from ..skeletons import SkeletonLayout, get_layout, list_layouts, nearest_joints
 
 
 FORMAT_VERSION = 1
@@ -469,6 +469,7 @@ class SkeletonStore:
         description = _read_description(self.path)
         self._description = description
         self.layout = get_layout(description["layout"])
+        self._joints: list[int] | None = None  # where the joints of another layout stand, see in_layout
         self.frame_rate = float(description["frame_rate"])
         self.units = str(description["units"])
         self.label_names: list[str] = list(description["label_names"])
@@ -501,6 +502,24 @@ class SkeletonStore:
             total = (int(labelled_frames.sum()),)
             self._frame_labels = _map_array(self.path / "frame_labels.npy", total, np.dtype("<i2"))
 
+    def in_layout(self, layout: str | Mapping[str, Any] | SkeletonLayout) -> SkeletonStore:
+        """The same recordings in another joint layout, each when it is read; joints are matched by name.
+
+        A joint that the recordings lack stands where its nearest ancestor in `layout` does (see `nearest_joints`).
+
+        Raises:
+            ValueError: the layouts share no joint.
+        """
+        other = object.__new__(SkeletonStore)  # a copy would open the files anew
+        other.__dict__.update(self.__dict__)
+        other._bring_to(get_layout(layout))
+        return other
+
+    def _bring_to(self, target: SkeletonLayout) -> None:
+        own = get_layout(self._description["layout"])
+        self._joints = None if target.joints == own.joints else nearest_joints(own, target)
+        self.layout = target
+
     def __len__(self) -> int:
         return len(self._offsets)
 
@@ -511,6 +530,8 @@ class SkeletonStore:
         start = int(self._offsets[index])
         stop = start + persons * frames
         values = self._values[start:stop]  # (M*T, V, C)
+        if self._joints is not None:
+            values = values[:, self._joints]
         return SkeletonSample(
             keypoints=values.reshape(persons, frames, *values.shape[1:]).copy(),  # (M, T, V, C)
             frame_mask=self._masks[start:stop].reshape(persons, frames).copy(),  # (M, T)
@@ -541,7 +562,7 @@ class SkeletonStore:
         )
 
     def __getstate__(self) -> dict:
-        return {"path": os.path.abspath(self.path), "checksum": self.checksum}
+        return {"path": os.path.abspath(self.path), "checksum": self.checksum, "layout": layout_to_json(self.layout)}
 
     def __setstate__(self, state: dict) -> None:
         self.path = Path(state["path"])
@@ -551,6 +572,7 @@ class SkeletonStore:
                 f"{self.path} changed while it was in use: checksum {state['checksum'][:12]} was opened, {self.checksum[:12]} "
                 "is there now; start the program again"
             )
+        self._bring_to(get_layout(state["layout"]))
 
     def release_memory(self) -> None:
         """Give the pages that were read back to the system; they are read again when they are needed.
