@@ -28,7 +28,6 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler
-from skeleton_transformers.data.storage import SkeletonStore
 from skeleton_transformers.evaluation.provenance import provenance
 from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.hub.publishing import full_repository_name, publish
@@ -71,9 +70,8 @@ def validate(accelerator: Accelerator, model, loader, metrics: list[str]) -> dic
 
 
 def save_model(accelerator: Accelerator, model, extractor, folder: Path) -> None:
-    weights = accelerator.get_state_dict(model)
-    unwrapped = accelerator.unwrap_model(model)
-    unwrapped.save_pretrained(folder, is_main_process=accelerator.is_main_process, state_dict=weights)
+    published, weights = accelerator.unwrap_model(model).published(accelerator.get_state_dict(model))
+    published.save_pretrained(folder, is_main_process=accelerator.is_main_process, state_dict=weights)
     if accelerator.is_main_process:
         extractor.save_pretrained(folder)
 
@@ -100,6 +98,7 @@ def write_card(recipe: PreTrainingRecipe, folder: Path, model, extractor, stores
     last = [record for record in read_run_log(folder / "log.jsonl") if record["part"] == "validation"][-1]
     corpora = ", ".join(store.corpus or store.path.name for store in stores)
     one_person = model.collator_class.single_person
+    published, _ = model.published({})
     write_model_card(
         folder,
         model_name=folder.name,
@@ -115,7 +114,7 @@ def write_card(recipe: PreTrainingRecipe, folder: Path, model, extractor, stores
         dataset_name=stores[0].corpus or "recordings",
         dataset_split=f"{recipe.data.protocol}, {recipe.data.eval_part}",
         provenance={**provenance(recipe.seed), "data_checksum": stores[0].checksum},
-        citation=model.config.citation,
+        citation="\n\n".join(dict.fromkeys([model.config.citation, published.config.citation])),
         base_model=recipe.model.from_pretrained,
     )
 
@@ -161,7 +160,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
     set_seed(recipe.seed)
 
     # Recordings.
-    stores = [SkeletonStore.open(folder) for folder in recipe.data.stores]
+    stores = recipe.data.open_stores()
     layout, num_channels = stores[0].layout, stores[0].num_channels
     extractor, published_extractor = (
         build_feature_extractor(features, layout, recipe.model.from_pretrained, num_channels)

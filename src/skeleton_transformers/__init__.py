@@ -41,6 +41,8 @@ _PUBLIC = {
     "HiTRSForMotionPrediction": "models.hitrs.modeling_hitrs",
     "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
     "HiTRSModel": "models.hitrs.modeling_hitrs",
+    "MCCConfig": "models.mcc.configuration_mcc",
+    "MCCForPreTraining": "models.mcc.modeling_mcc",
     "STGCNConfig": "models.stgcn.configuration_stgcn",
     "STGCNForActionDetection": "models.stgcn.modeling_stgcn",
     "STGCNForActionRecognition": "models.stgcn.modeling_stgcn",
@@ -100,6 +102,8 @@ if TYPE_CHECKING:
         HiTRSForPreTraining,
         HiTRSModel,
     )
+    from .models.mcc.configuration_mcc import MCCConfig
+    from .models.mcc.modeling_mcc import MCCForPreTraining
     from .models.stgcn.configuration_stgcn import STGCNConfig
     from .models.stgcn.modeling_stgcn import (
         STGCNForActionDetection,
@@ -153,6 +157,8 @@ __all__ = [
     "HiTRSForMotionPrediction",
     "HiTRSForPreTraining",
     "HiTRSModel",
+    "MCCConfig",
+    "MCCForPreTraining",
     "STGCNConfig",
     "STGCNForActionDetection",
     "STGCNForActionRecognition",

@@ -35,7 +35,7 @@ class CheckedLoading:
             raise ValueError(
                 f"{name}: use_safetensors=False would unpickle weights, which can execute code; leave it out"
             )
-        saved = _saved_config(name, kwargs)
+        saved = saved_config(name, kwargs)
         model_type = cls.config_class.model_type  # type: ignore[attr-defined]
         if saved.get("model_type") != model_type:
             raise CheckpointError(
@@ -71,7 +71,7 @@ def _hub_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: kwargs[key] for key in _HUB_ARGUMENTS if kwargs.get(key) is not None}
 
 
-def _saved_config(name: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def saved_config(name: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What `config.json` of the checkpoint says, whatever configuration the caller gives."""
     return PreTrainedConfig.get_config_dict(name, **_hub_arguments(kwargs))[0]
 
@@ -101,4 +101,4 @@ def _describe_mismatch(name: str, mismatched: list[tuple[str, tuple, tuple]], co
     )
 
 
-__all__ = ["CheckedLoading", "CheckpointError"]
+__all__ = ["CheckedLoading", "CheckpointError", "saved_config"]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+
 from .data.pretraining_collators import PreTrainingCollator
 
 
@@ -42,6 +44,10 @@ class PreTrainingObjective:
 
     def after_optimizer_step(self) -> None:
         """Called in every process after every optimiser step, for what follows the parameters, such as a teacher."""
+
+    def published(self, state_dict: dict[str, torch.Tensor]) -> tuple[Any, dict[str, torch.Tensor]]:
+        """What a run leaves behind: a model and its weights, out of all weights of this one. By default all of it."""
+        return self, state_dict
 
 
 __all__ = ["PreTrainingObjective"]

@@ -165,7 +165,7 @@ class HiTRSPreTrainingCollator(PreTrainingCollator):
             )
         keypoints = padded[:, 0, : num_frames.max()]  # (B, 1, T, V, C) -> (B, T, V, C)
         frame_mask = present[:, 0, : num_frames.max()]  # (B, 1, T) -> (B, T)
-        rng = np.random.default_rng(self._entropy(items))
+        rng = batch_generator(self.seed, items)
         corrupted, masked_joints = self.corrupt(keypoints, frame_mask, rng)
         order_clip, swapped_clip, order_clip_mask = self.order_clips(keypoints, frame_mask, num_frames, rng)
         return {
@@ -295,12 +295,13 @@ class HiTRSPreTrainingCollator(PreTrainingCollator):
         deviation = np.sqrt((((keypoints - mean[:, None, None]) * there) ** 2).sum(axis=(1, 2)) / count)
         return (mean[row] + deviation[row] * rng.standard_normal(shape)).astype(np.float32)
 
-    def _entropy(self, items: Sequence[dict[str, Any]]) -> list[int]:
-        """Seed of a batch: the collator's seed and the index and epoch of every item."""
-        entropy = [_CORRUPTION, self.seed]
-        for position, item in enumerate(items):
-            entropy += [int(word) for word in item.get("key", (position, 0))]
-        return entropy
+
+def batch_generator(seed: int, items: Sequence[dict[str, Any]]) -> np.random.Generator:
+    """Randomness of a batch: that of the collator's seed and of the index and epoch of every item."""
+    entropy = [_CORRUPTION, seed]
+    for position, item in enumerate(items):
+        entropy += [int(word) for word in item.get("key", (position, 0))]
+    return np.random.default_rng(entropy)
 
 
 def _exchange(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -311,4 +312,11 @@ def _exchange(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
     return exchanged
 
 
-__all__ = ["COPIED_SHARE", "REPLACED_SHARE", "HiTRSPreTrainingCollator", "PreTrainingCollator", "TwoViewCollator"]
+__all__ = [
+    "COPIED_SHARE",
+    "REPLACED_SHARE",
+    "HiTRSPreTrainingCollator",
+    "PreTrainingCollator",
+    "TwoViewCollator",
+    "batch_generator",
+]

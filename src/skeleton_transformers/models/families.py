@@ -12,7 +12,7 @@ class Family:
 
     model_type: str
     configuration: str
-    encoder: str
+    encoder: str | None
     pretraining: str | None = None
     action_recognition: str | None = None
     action_detection: str | None = None
@@ -85,6 +85,7 @@ FAMILIES = {
             "ASGCNForActionDetection",
             "ASGCNForMotionPrediction",
         ),
+        Family("mcc", "MCCConfig", None, "MCCForPreTraining"),
         Family(
             "stgcn",
             "STGCNConfig",

@@ -1,0 +1,1 @@
+"""MCC: pre-training of any encoder by the consistency and the continuity of motion."""
