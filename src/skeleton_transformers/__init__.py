@@ -55,6 +55,9 @@ _PUBLIC = {
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
+    "SkeletonEnsembleConfig": "models.skeleton_ensemble.configuration_skeleton_ensemble",
+    "SkeletonEnsembleFeatureExtractor": "models.skeleton_ensemble.feature_extraction_skeleton_ensemble",
+    "SkeletonEnsembleForActionRecognition": "models.skeleton_ensemble.modeling_skeleton_ensemble",
     "clean": "data.cleaning",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
@@ -118,6 +121,9 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
         globals()[name] = value
+    from .models.skeleton_ensemble.configuration_skeleton_ensemble import SkeletonEnsembleConfig
+    from .models.skeleton_ensemble.feature_extraction_skeleton_ensemble import SkeletonEnsembleFeatureExtractor
+    from .models.skeleton_ensemble.modeling_skeleton_ensemble import SkeletonEnsembleForActionRecognition
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -179,3 +185,6 @@ __all__ = [
     "read_skeletons",
     "register_layout",
 ]
+    "SkeletonEnsembleConfig",
+    "SkeletonEnsembleFeatureExtractor",
+    "SkeletonEnsembleForActionRecognition",

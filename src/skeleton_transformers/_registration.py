@@ -13,13 +13,13 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from .models.families import FAMILIES
+from .models.families import ENSEMBLE, FAMILIES
 
 
 def _register_configurations() -> None:
     from transformers import AutoConfig
 
-    for family in FAMILIES.values():
+    for family in (*FAMILIES.values(), ENSEMBLE):
         AutoConfig.register(family.model_type, family.load("configuration"), exist_ok=True)
 
 
@@ -27,7 +27,9 @@ def _register_feature_extractors() -> None:
     from transformers import AutoFeatureExtractor
 
     from .feature_extraction_skeleton import SkeletonFeatureExtractor
+    from .models.skeleton_ensemble.feature_extraction_skeleton_ensemble import SkeletonEnsembleFeatureExtractor
 
+    AutoFeatureExtractor.register(ENSEMBLE.load("configuration"), SkeletonEnsembleFeatureExtractor, exist_ok=True)
     for family in FAMILIES.values():
         AutoFeatureExtractor.register(family.load("configuration"), SkeletonFeatureExtractor, exist_ok=True)
 
@@ -61,7 +63,7 @@ _REGISTRATIONS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.modeling_auto": _register_models,
     _LAYERS: _register_models,
     "transformers.pipelines": _register_pipelines,
-    **{family.modeling_module: _register_models for family in FAMILIES.values()},
+    **{family.modeling_module: _register_models for family in (*FAMILIES.values(), ENSEMBLE)},
 }
 
 

@@ -342,17 +342,35 @@ class SkeletonFeatureExtractor(FeatureExtractionMixin):
             frame_mask[row, : mask.shape[0], : mask.shape[1]] = mask
         return BatchFeature({"keypoints": keypoints, "frame_mask": frame_mask}, tensor_type=return_tensors)
 
+    def read(self, recording: SkeletonRecording) -> tuple[np.ndarray, np.ndarray]:
+        """The arrays of a recording, in the layout and with the channels of the extractor, as `normalize` takes them.
+
+        Raises:
+            RecordingError: joints, channels or units do not fit.
+        """
+        from .data.recordings import as_sequence
+
+        return as_sequence(recording, self._layout, self.num_channels, self.confidence_channel)
+
+    def check_model(self, config: Any) -> None:
+        """Raises a `ValueError` if a model with this configuration takes other joints or channels."""
+        mine = (self._layout.num_joints, self.num_channels)
+        if mine != (config.num_joints, config.num_channels):
+            raise ValueError(
+                f"the feature extractor gives {mine[0]} joints with {mine[1]} channels, but the model takes {config.num_joints} "
+                f"joints with {config.num_channels}; take the one that the model was trained and saved with"
+            )
+
     # -- parts of normalize ------------------------------------------------------------------------------------------
     def _from_recording(
         self, source: str | os.PathLike | SkeletonRecording
     ) -> tuple[np.ndarray, np.ndarray, float | None]:
         """Keypoints, frame mask and frame rate (None: unknown) of a recording or a file."""
-        from .data.recordings import as_sequence, read_skeletons
-
         if isinstance(source, str | os.PathLike):
+            from .data.recordings import read_skeletons
+
             source = read_skeletons(source, default_layout=self._layout, bodies="simple")
-        sequence = as_sequence(source, self._layout, self.num_channels, self.confidence_channel)
-        return *sequence, source.frame_rate
+        return *self.read(source), source.frame_rate
 
     def _check(self, keypoints: Any, frame_mask: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Own float32 keypoints `(M, T, V, C)` and bool mask `(M, T)` of a usable sequence."""

@@ -90,10 +90,10 @@ def predict_files(
         ValueError: A file that is no usable recording, or with other joints than the model's.
     """
     import torch
+    from transformers import AutoFeatureExtractor
     from transformers.utils import logging
 
     from ..data.recordings import read_skeletons
-    from ..feature_extraction_skeleton import SkeletonFeatureExtractor
     from ..models.auto import AutoModelForActionRecognition
 
     # What loading reports (the heads that are not needed) would only worry the reader.
@@ -101,7 +101,7 @@ def predict_files(
     logging.set_verbosity_error()
     if top_k < 1:
         raise ValueError(f"--top-k must be at least 1, got {top_k}")
-    extractor = SkeletonFeatureExtractor.from_pretrained(model)
+    extractor = AutoFeatureExtractor.from_pretrained(model)
     recordings: list[SkeletonRecording] = [
         read_skeletons(file, default_layout=extractor.skeleton_layout, bodies="simple", **options) for file in files
     ]

@@ -7,6 +7,7 @@ global random state, nor on the number of workers, nor on where the run was inte
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -294,6 +295,13 @@ class SkeletonDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def with_feature_extractor(self, feature_extractor: SkeletonFeatureExtractor) -> SkeletonDataset:
+        """The same items as another extractor prepares them."""
+        other = copy.copy(self)
+        other.pipeline = copy.copy(self.pipeline)
+        other.pipeline.feature_extractor = feature_extractor
+        return other
 
     @property
     def labels(self) -> np.ndarray:

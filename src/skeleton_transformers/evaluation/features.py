@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ..data.datasets import SkeletonCollator
 from ..data.geometry import resize_frames
+from ..models.skeleton_ensemble.modeling_skeleton_ensemble import SkeletonEnsembleForActionRecognition
 
 
 class _CollatorWithPositions:
@@ -52,7 +53,8 @@ def run_batches(
 
     Args:
         model: Called as `model(keypoints=..., frame_mask=...)`. Its training mode is restored afterwards.
-        dataset: A `SkeletonDataset`; its batches are made of sequences of similar lengths.
+        dataset: A `SkeletonDataset`; its batches are made of sequences of similar lengths. For an ensemble, with the feature extractor
+            of the ensemble: its members are run one after the other.
         field: Name of a tensor of the output with one row per sample, such as `pooler_output` or `logits`.
         batch_size: Sequences per batch.
         device: Where to compute; default where the model is.
@@ -65,6 +67,17 @@ def run_batches(
     size = len(dataset)  # type: ignore[arg-type]
     if not size:
         raise ValueError("the data set is empty: no sequence is left to compute on")
+    if isinstance(model, SkeletonEnsembleForActionRecognition):
+        if field != "logits":
+            raise ValueError(f"an ensemble has logits, but no {field}; evaluate its members alone, or its accuracy")
+        extractors: dict[str, Any] = dataset.pipeline.feature_extractor.members  # type: ignore[attr-defined]
+        options = (field, batch_size, device, num_workers, progress)
+        parts = [
+            run_batches(member, dataset.with_feature_extractor(extractors[name]), *options)  # type: ignore[attr-defined]
+            for name, member in model.members.items()
+        ]
+        scores = torch.from_numpy(np.stack([logits for logits, _ in parts], axis=1))
+        return model.fuse(scores).numpy(), parts[0][1]
     items, stores = getattr(dataset, "items", None), getattr(dataset, "stores", None)
     if items is not None and stores is not None:
         lengths = np.array([stores[number].num_frames[index] for number, index, *_ in items.tolist()])

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass, _LazyAutoMapping
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from .families import FAMILIES
+from .families import ENSEMBLE, FAMILIES
 
 
 class AutoModelForActionRecognition(_BaseAutoModelClass):
@@ -53,7 +53,7 @@ def register_models() -> None:
     A family whose module is just being imported (modules of `transformers` that it needs import the Auto classes) is left
     out; it is registered when its import ends.
     """
-    for family in FAMILIES.values():
+    for family in (*FAMILIES.values(), ENSEMBLE):
         if family.is_being_imported:
             continue
         configuration = family.load("configuration")

@@ -107,7 +107,12 @@ def get_family(model_type: str) -> Family:
     """
     if model_type not in FAMILIES:
         raise ValueError(f"There is no model family {model_type!r}; known families: {', '.join(FAMILIES)}.")
+# Several recognisers of any families in one model. Its inputs are those of its members, so it is no family to train.
+ENSEMBLE = Family(
+    "skeleton_ensemble", "SkeletonEnsembleConfig", None, action_recognition="SkeletonEnsembleForActionRecognition"
+)
+
     return FAMILIES[model_type]
 
 
-__all__ = ["FAMILIES", "ROLES", "Family", "get_family"]
+__all__ = ["ENSEMBLE", "FAMILIES", "ROLES", "Family", "get_family"]

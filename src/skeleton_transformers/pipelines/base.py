@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers.pipelines.base import ChunkPipeline, no_collate_fn
 from transformers.pipelines.pt_utils import PipelineChunkIterator, PipelineIterator, PipelinePackIterator
 
 from ..data.formats.errors import RecordingError
-from ..data.recordings import SkeletonRecording, as_sequence, read_skeletons
+from ..data.recordings import SkeletonRecording, read_skeletons
 
 
 logger = logging.getLogger(__name__)
@@ -74,16 +75,11 @@ class SkeletonPipeline(ChunkPipeline):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         extractor, config = self.feature_extractor, self.model.config
-        if not hasattr(extractor, "apply_stream"):
+        if not hasattr(extractor, "check_model"):
             raise ValueError(
                 f"{self.task} needs a SkeletonFeatureExtractor, got {type(extractor).__name__}; load the one that was saved with the model"
             )
-        saved = (extractor.skeleton_layout.num_joints, extractor.num_channels)
-        if saved != (config.num_joints, config.num_channels):
-            raise ValueError(
-                f"the feature extractor gives {saved[0]} joints with {saved[1]} channels, but the model takes {config.num_joints} with "
-                f"{config.num_channels}; load the one that was saved with the model"
-            )
+        extractor.check_model(config)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Results of one input, a list of them or a generator of them; see the class."""
@@ -127,7 +123,7 @@ class SkeletonPipeline(ChunkPipeline):
         """The whole recording."""
         source, given_rate = self._open(inputs, **options)
         if isinstance(source, SkeletonRecording):
-            keypoints, frame_mask = self._arrays(source)
+            keypoints, frame_mask = self.feature_extractor.read(source)
             return Sequence(keypoints, frame_mask, source.frame_rate or given_rate, source.source or "the recording")
         return source
 
@@ -143,7 +139,7 @@ class SkeletonPipeline(ChunkPipeline):
             name, rate = source.source or "the recording", source.frame_rate or given_rate
             for number in np.flatnonzero(source.frame_mask.any(axis=1)).tolist():
                 try:
-                    keypoints, frame_mask = self._arrays(_only(source, number))
+                    keypoints, frame_mask = self.feature_extractor.read(_only(source, number))
                 except RecordingError as error:  # joints of this person are never seen; those of others may be
                     problem = error
                     logger.warning("person %s is left out: %s", number, error)
@@ -195,10 +191,6 @@ class SkeletonPipeline(ChunkPipeline):
             )
         return Sequence(_numpy(inputs), None if mask is None else _numpy(mask), frame_rate, "the sequence"), frame_rate
 
-    def _arrays(self, recording: SkeletonRecording) -> tuple[np.ndarray, np.ndarray]:
-        extractor = self.feature_extractor
-        return as_sequence(recording, extractor.skeleton_layout, extractor.num_channels, extractor.confidence_channel)
-
     def _forward(self, inputs: dict[str, Any], **options: Any) -> dict[str, Any]:
         output = self.model(inputs["keypoints"], inputs["frame_mask"], **options)
         # The first entry is the one by which `transformers` takes a batch apart.
@@ -230,7 +222,9 @@ class SkeletonPipeline(ChunkPipeline):
     ) -> Iterator[Any]:
         # As in `ChunkPipeline`, but sequences are padded in persons and frames, and persons have masks.
         chunks = PipelineChunkIterator(inputs, self.preprocess, preprocess_params)
-        collate = no_collate_fn if batch_size == 1 else _collate  # single chunks are not taken apart again
+        collate = (
+            no_collate_fn if batch_size == 1 else partial(_collate, pad=self.feature_extractor.pad)
+        )  # single chunks are not taken apart again
         batches = DataLoader(chunks, num_workers=min(num_workers, 1), batch_size=batch_size, collate_fn=collate)
         packed = PipelinePackIterator(batches, self.forward, forward_params, loader_batch_size=batch_size)
         # A generator has no length, and the number of chunks is not that of the inputs.
@@ -253,20 +247,19 @@ def _only(recording: SkeletonRecording, person: int) -> SkeletonRecording:
     )
 
 
-def _collate(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """One batch, padded to the most persons and frames."""
-    persons, frames = (max(chunk["frame_mask"].shape[axis] for chunk in chunks) for axis in (1, 2))
-    keypoints = torch.zeros(len(chunks), persons, frames, *chunks[0]["keypoints"].shape[3:])
-    frame_mask = torch.zeros(len(chunks), persons, frames, dtype=torch.bool)
-    for row, chunk in enumerate(chunks):
-        _, m, t = chunk["frame_mask"].shape
-        keypoints[row, :m, :t], frame_mask[row, :m, :t] = chunk["keypoints"][0], chunk["frame_mask"][0]
+def _collate(chunks: list[dict[str, Any]], pad: Callable[..., Any]) -> dict[str, Any]:
+    """One batch, padded by the feature extractor."""
+    samples = [(_without_batch_axis(chunk["keypoints"]), _without_batch_axis(chunk["frame_mask"])) for chunk in chunks]
     return {
-        "keypoints": keypoints,
-        "frame_mask": frame_mask,
+        **pad(samples, return_tensors="pt"),
         "about": [chunk["about"] for chunk in chunks],
         "is_last": [chunk["is_last"] for chunk in chunks],
     }
+
+
+def _without_batch_axis(values: Any) -> Any:
+    """The only item of a batch; of an ensemble, that of each of its members."""
+    return [member[0] for member in values] if isinstance(values, list) else values[0]
 
 
 __all__ = ["Sequence", "SkeletonPipeline"]

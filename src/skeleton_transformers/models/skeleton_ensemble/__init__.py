@@ -1,0 +1,1 @@
+"""Several recognisers in one model: the fusion of streams."""
