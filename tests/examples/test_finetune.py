@@ -478,3 +478,24 @@ def test_every_recipe_of_the_other_tasks_fits_its_family():
         build_feature_extractor(recipe.features, get_layout("ntu25"))
         if recipe.augmentation is not None:
             assert not SkeletonAugmentation.from_dict(recipe.augmentation, layout=LAYOUT).temporal
+
+
+def test_an_encoder_of_one_layout_learns_recordings_of_another(finetune, recipe, encoder, tmp_path):
+    """Without ankles, and in another order: the missing joints stand where the pelvis is."""
+    other = SkeletonLayout("toy4", ("right_wrist", "neck", "pelvis", "left_wrist"), (1, 2, 2, 1))
+    rng = np.random.default_rng(0)
+    with SkeletonStoreWriter(tmp_path / "other", other, 30.0, label_names=CLASSES, corpus="folder") as writer:
+        for number in range(30):
+            sample = toy_sample(number, rng, "test" if number >= 18 else "train")
+            keypoints = sample.keypoints[:, :, [LAYOUT.index(joint) for joint in other.joints]]
+            writer.add(dataclasses.replace(sample, keypoints=keypoints, name=f"other_{number}"))
+    sections = {
+        "model": {"overrides": {}, "from_pretrained": str(encoder)},
+        "training": {"mode": "finetune", "epochs": 6},
+    }
+    data = {"store": str(tmp_path / "other")}
+    with pytest.raises(RecipeError, match="have 4 of 'toy4'; bring them to its layout with data.layout"):
+        finetune.main([recipe(**sections, data=data)])
+    results = finetune.main([recipe(**sections, data={**data, "layout": LAYOUT.to_dict()})])
+    assert results["layout"] == "toy6" and results["top1_accuracy"] > 0.5
+    assert SkeletonFeatureExtractor.from_pretrained(tmp_path / "out").skeleton_layout == LAYOUT

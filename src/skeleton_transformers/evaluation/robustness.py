@@ -73,12 +73,12 @@ def corrupt(
             noise = rng.normal(0, amount / 100 * size, (*points.shape[:2], num_coordinates))
             keypoints[person, frame_mask[person], :, :num_coordinates] += noise.astype(np.float32)
     elif kind == "dropped_frames":
-        lost = rng.random(frames) < amount / 100
+        lost: np.ndarray = rng.random(frames) < amount / 100
         for person in np.flatnonzero(frame_mask.any(axis=1)):
             seen = np.flatnonzero(frame_mask[person])
             if lost[seen].all():
                 lost[rng.choice(seen)] = False
-        frame_mask &= ~lost
+        frame_mask[:, lost] = False
     elif kind == "missing_joints":
         keypoints[rng.random(keypoints.shape[:3]) < amount / 100] = 0
     elif kind == "occluded_limb":

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
+from ..data.storage import SkeletonStore
+
 
 if TYPE_CHECKING:
     from ..feature_extraction_skeleton import SkeletonFeatureExtractor
@@ -70,6 +72,8 @@ class DataSection:
         eval_part: part to evaluate on: `"validation"`, `"test"`, ...
         label_fraction: share of the training labels to use, in (0, 1].
         label_sampling: how that share is drawn, `"stratified"` or `"uniform"`.
+        layout: joint layout that the recordings are brought to, joints matched by name (see `SkeletonStore.in_layout`), to
+            continue from a model of another layout than theirs; default their own.
     """
 
     store: str | list[str]
@@ -78,11 +82,17 @@ class DataSection:
     eval_part: str = "test"
     label_fraction: float = 1.0
     label_sampling: Literal["stratified", "uniform"] = "stratified"
+    layout: str | dict[str, Any] | None = None
 
     @property
     def stores(self) -> list[str]:
         """The store folders as a list, also where the recipe names only one."""
         return [self.store] if isinstance(self.store, str) else list(self.store)
+
+    def open_stores(self) -> list[SkeletonStore]:
+        """The stores, in the wanted layout."""
+        stores = [SkeletonStore.open(folder) for folder in self.stores]
+        return stores if self.layout is None else [store.in_layout(self.layout) for store in stores]
 
 
 @dataclass
@@ -197,7 +207,7 @@ def build_feature_extractor(
     if joints != layout.joints:
         raise RecipeError(
             f"{from_pretrained} expects {len(joints)} joints of layout {get_layout(extractor.layout).name!r}, the "
-            f"recordings have {len(layout.joints)} of {layout.name!r}; convert them with `convert_layout`"
+            f"recordings have {len(layout.joints)} of {layout.name!r}; bring them to its layout with data.layout"
         )
     return extractor
 
