@@ -73,7 +73,7 @@ def corrupt(
             noise = rng.normal(0, amount / 100 * size, (*points.shape[:2], num_coordinates))
             keypoints[person, frame_mask[person], :, :num_coordinates] += noise.astype(np.float32)
     elif kind == "dropped_frames":
-        lost: np.ndarray = rng.random(frames) < amount / 100
+        lost = np.asarray(rng.random(frames) < amount / 100)
         for person in np.flatnonzero(frame_mask.any(axis=1)):
             seen = np.flatnonzero(frame_mask[person])
             if lost[seen].all():
