@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ from .metrics import softmax, top_k_accuracy
 
 
 PREDICTION_FIELDS = ("logits", "labels", "names", "label_names")
+
+
+# Weights that `search_weights` tries at most.
+_MOST_CANDIDATES = 100_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class FusedPredictions:
         label_names: (classes,).
         top1_accuracy, top5_accuracy: of the fusion, in [0, 1].
         single: top-1 accuracy of every file, in the order given.
+        weights: weight of every file.
     """
 
     logits: np.ndarray
@@ -34,6 +41,7 @@ class FusedPredictions:
     top1_accuracy: float
     top5_accuracy: float
     single: list[float]
+    weights: list[float]
 
 
 def save_predictions(
@@ -72,7 +80,10 @@ def load_predictions(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def fuse_predictions(
-    files: Sequence[str | Path], weights: Sequence[float] | None = None, mode: str = "logits"
+    files: Sequence[str | Path],
+    weights: Sequence[float] | None = None,
+    mode: str = "logits",
+    validation_files: Sequence[str | Path] | None = None,
 ) -> FusedPredictions:
     """Weighted mean of the scores in several prediction files of the same recordings.
 
@@ -83,49 +94,130 @@ def fuse_predictions(
         files: Files of `save_predictions`, at least one; samples are matched by name.
         weights: One weight per file, default equal.
         mode: `"logits"` averages raw scores, `"softmax"` averages probabilities.
+        validation_files: Instead of weights: what the same classifiers, in the same order, say about recordings of which none is
+            in `files` and none was trained on. `search_weights` finds the weights there.
 
     Returns:
         The fused scores and what they are worth.
 
     Raises:
-        ValueError: When the files are not about the same samples, labels or classes.
+        ValueError: When the files are not about the same samples, labels or classes, or weights would be searched on samples that
+            they are judged by.
     """
-    if not files:
-        raise ValueError("fusion needs at least one file of predictions")
-    if mode not in ("logits", "softmax"):
-        raise ValueError(f"fusion mode must be 'logits' or 'softmax', got {mode!r}")
+    scores, labels, names, label_names = _read_scores(files)
+    if validation_files is not None:
+        if weights is not None:
+            raise ValueError("give weights, or files of the validation part to search them on, not both")
+        held_out, held_out_labels, held_out_names, held_out_classes = _read_scores(validation_files)
+        shared = np.intersect1d(names, held_out_names)
+        if len(shared):
+            raise ValueError(
+                f"{files[0]} and {validation_files[0]} have {len(shared)} recordings in common, such as {str(shared[0])!r}: weights "
+                "searched on what they are judged by say nothing; search them on the validation part"
+            )
+        if len(held_out) != len(scores) or not np.array_equal(held_out_classes, label_names):
+            raise ValueError(
+                f"{len(scores)} files need as many of the validation part, with the same classes; got {len(held_out)}"
+            )
+        weights = search_weights(held_out, held_out_labels, mode)
     factors = np.ones(len(files)) if weights is None else np.asarray(weights, dtype=np.float64)
     if factors.shape != (len(files),) or not factors.sum() > 0:
         raise ValueError(f"{len(files)} files need as many weights with a positive sum, got {list(factors)}")
-    first = load_predictions(files[0])
-    order = np.argsort(first["names"], kind="stable")
-    names = first["names"][order]
-    if len(np.unique(names)) != len(names):
-        raise ValueError(f"{files[0]}: the names of the samples are not unique")
-    total = np.zeros(first["logits"].shape)
-    single = []
-    for file, factor in zip(files, factors, strict=True):
-        content = load_predictions(file)
-        other = np.argsort(content["names"], kind="stable")
-        for field in ("names", "labels", "label_names"):
-            mine = names if field == "names" else first[field] if field == "label_names" else first[field][order]
-            theirs = content[field] if field == "label_names" else content[field][other]
-            if not np.array_equal(mine, theirs):
-                raise ValueError(f"{files[0]} and {file} are not about the same samples: their {field} differ")
-        scores = content["logits"][other].astype(np.float64)
-        single.append(top_k_accuracy(scores, content["labels"][other], 1))
-        total += factor * (softmax(scores) if mode == "softmax" else scores)
-    fused = total / factors.sum()
-    labels = first["labels"][order]
+    fused = fuse_scores(scores, factors, mode)
     return FusedPredictions(
         logits=fused,
         labels=labels,
         names=names,
-        label_names=first["label_names"],
+        label_names=label_names,
         top1_accuracy=top_k_accuracy(fused, labels, 1),
         top5_accuracy=top_k_accuracy(fused, labels, 5),
-        single=single,
+        single=[top_k_accuracy(member, labels, 1) for member in scores],
+        weights=factors.tolist(),
     )
 
 
-__all__ = ["FusedPredictions", "fuse_predictions", "load_predictions", "save_predictions"]
+def fuse_scores(scores: np.ndarray, weights: Sequence[float] | np.ndarray, mode: str = "logits") -> np.ndarray:
+    """Weighted mean over classifiers.
+
+    Args:
+        scores: (classifiers, samples, classes) raw scores.
+        weights: (classifiers,).
+        mode: see `fuse_predictions`.
+
+    Returns:
+        (samples, classes): raw scores, or probabilities with `"softmax"`.
+    """
+    if mode not in ("logits", "softmax"):
+        raise ValueError(f"fusion mode must be 'logits' or 'softmax', got {mode!r}")
+    scores = np.asarray(scores, dtype=np.float64)
+    return np.average(softmax(scores) if mode == "softmax" else scores, axis=0, weights=np.asarray(weights))
+
+
+def search_weights(scores: np.ndarray, labels: np.ndarray, mode: str = "logits", steps: int = 10) -> list[float]:
+    """Weights with which several classifiers are right most often, to be searched on samples that nothing else was chosen by.
+
+    All weights that are multiples of `1 / steps` and sum to 1 are tried. Of those with the highest accuracy, the ones with the lowest
+    cross-entropy are taken, and of these the first.
+
+    Args:
+        scores: (classifiers, samples, classes) raw scores.
+        labels: (samples,) true classes.
+        mode: see `fuse_predictions`.
+        steps: parts that the weight is divided into.
+
+    Returns:
+        One weight per classifier.
+
+    Raises:
+        ValueError: there are so many classifiers that the search would not end.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    candidates = comb(steps + len(scores) - 1, steps)
+    if candidates > _MOST_CANDIDATES:
+        raise ValueError(
+            f"{len(scores)} classifiers have {candidates} weights in steps of 1/{steps}; take fewer steps"
+        )
+    if mode == "softmax":
+        scores = softmax(scores)
+    best: tuple[float, float] | None = None
+    found: list[float] = []
+    for bars in combinations(range(steps + len(scores) - 1), len(scores) - 1):
+        # Bars part the steps into one share for each classifier.
+        weights = np.diff([-1, *bars, steps + len(scores) - 1]) - 1
+        fused = np.tensordot(weights / steps, scores, axes=1)  # (samples, classes)
+        probabilities = fused if mode == "softmax" else softmax(fused)
+        likelihood = np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean()
+        quality = (top_k_accuracy(fused, labels, 1), float(likelihood))
+        if best is None or quality > best:
+            best, found = quality, (weights / steps).tolist()
+    return found
+
+
+def _read_scores(files: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (files, samples, classes), labels, sorted names and names of classes of files about the same samples."""
+    if not files:
+        raise ValueError("fusion needs at least one file of predictions")
+    first: dict[str, np.ndarray] = {}
+    scores = []
+    for file in files:
+        content = load_predictions(file)
+        order = np.argsort(content["names"], kind="stable")
+        content |= {field: content[field][order] for field in ("logits", "labels", "names")}
+        if len(np.unique(content["names"])) != len(order):
+            raise ValueError(f"{file}: the names of the samples are not unique")
+        first = first or content
+        for field in ("names", "labels", "label_names"):
+            if not np.array_equal(first[field], content[field]):
+                raise ValueError(f"{files[0]} and {file} are not about the same samples: their {field} differ")
+        scores.append(content["logits"].astype(np.float64))
+    return np.stack(scores), first["labels"], first["names"], first["label_names"]
+
+
+__all__ = [
+    "FusedPredictions",
+    "fuse_predictions",
+    "fuse_scores",
+    "load_predictions",
+    "save_predictions",
+    "search_weights",
+]

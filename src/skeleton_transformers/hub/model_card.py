@@ -204,11 +204,13 @@ def write_model_card(
         base_model=base_model if base_model is not None and _is_hub_id(base_model) else None,
         eval_results=eval_results or None,
     )
-    shown = [
-        (name, _in_one_line(value))
-        for name, value in preprocessing.items()
-        if name not in ("layout", "feature_extractor_type") and not name.startswith("_")
-    ]
+    shown = _settings(preprocessing)
+    for member, settings in preprocessing.get("members", {}).items():
+        shown += [(f"{member}: {name}", value) for name, value in _settings(settings)]
+    # That of an ensemble is another class, with the same calls.
+    code = code.replace(
+        "SkeletonFeatureExtractor", preprocessing.get("feature_extractor_type") or "SkeletonFeatureExtractor"
+    )
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
@@ -242,6 +244,16 @@ def write_model_card(
     path = folder / "README.md"
     path.write_text(str(card), encoding="utf-8")
     return path
+
+
+def _settings(preprocessing: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of a feature extractor that a reader wants to see."""
+    hidden = ("layout", "feature_extractor_type", "members")
+    return [
+        (name, _in_one_line(value))
+        for name, value in preprocessing.items()
+        if name not in hidden and not name.startswith("_")
+    ]
 
 
 def _is_hub_id(name: str) -> bool:

@@ -23,11 +23,12 @@ import torch
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError, safe_open
+from transformers import AutoFeatureExtractor
 
 from ..data.motion_synthesis import synthesize_sequence
 from ..feature_extraction_skeleton import SkeletonFeatureExtractor
 from ..modeling_loading import CheckpointError
-from ..models.families import FAMILIES, ROLES, get_family
+from ..models.families import ENSEMBLE, FAMILIES, ROLES, get_family
 from ..skeletons import convert_layout
 from ..visualization.rendering import render_gif
 from .model_card import write_model_card
@@ -191,11 +192,12 @@ def check_model_folder(folder: str | Path) -> SavedModel:
         raise FileNotFoundError(f"{folder}: there is no such folder; name one that save_pretrained has made")
     config = _read_json(folder / "config.json", "call save_pretrained of the model")
     architecture = (config.get("architectures") or [""])[0]
-    if config.get("model_type") not in FAMILIES:
+    model_type = config.get("model_type")
+    if model_type not in (*FAMILIES, ENSEMBLE.model_type):
         raise CheckpointError(
-            f"{folder}: config.json names the family {config.get('model_type')!r}; known families: {', '.join(FAMILIES)}"
+            f"{folder}: config.json names the family {model_type!r}; known families: {', '.join(FAMILIES)}"
         )
-    family = get_family(config["model_type"])
+    family = ENSEMBLE if model_type == ENSEMBLE.model_type else get_family(model_type)
     roles = [role for role in ROLES if getattr(family, role) == architecture]
     if not roles:
         raise CheckpointError(
@@ -216,12 +218,11 @@ def check_model_folder(folder: str | Path) -> SavedModel:
         folder / "preprocessor_config.json",
         "call save_pretrained of the feature extractor, which users need beside the model",
     )
-    extractor = SkeletonFeatureExtractor.from_pretrained(folder)
-    if extractor.skeleton_layout.num_joints != model.config.num_joints:
-        raise CheckpointError(
-            f"{folder}: the feature extractor gives {extractor.skeleton_layout.num_joints} joints, but the model takes "
-            f"{model.config.num_joints}; save the one that the model was trained with"
-        )
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    try:
+        extractor.check_model(model.config)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return SavedModel(model, roles[0], extractor, weights)
 
 
