@@ -41,6 +41,12 @@ _PUBLIC = {
     "HiTRSForMotionPrediction": "models.hitrs.modeling_hitrs",
     "HiTRSForPreTraining": "models.hitrs.modeling_hitrs",
     "HiTRSModel": "models.hitrs.modeling_hitrs",
+    "MAMPConfig": "models.mamp.configuration_mamp",
+    "MAMPForActionDetection": "models.mamp.modeling_mamp",
+    "MAMPForActionRecognition": "models.mamp.modeling_mamp",
+    "MAMPForMotionPrediction": "models.mamp.modeling_mamp",
+    "MAMPForPreTraining": "models.mamp.modeling_mamp",
+    "MAMPModel": "models.mamp.modeling_mamp",
     "MCCConfig": "models.mcc.configuration_mcc",
     "MCCForPreTraining": "models.mcc.modeling_mcc",
     "STGCNConfig": "models.stgcn.configuration_stgcn",
@@ -49,15 +55,15 @@ _PUBLIC = {
     "STGCNForMotionPrediction": "models.stgcn.modeling_stgcn",
     "STGCNModel": "models.stgcn.modeling_stgcn",
     "SkeletonAugmentation": "data.augmentation",
+    "SkeletonEnsembleConfig": "models.skeleton_ensemble.configuration_skeleton_ensemble",
+    "SkeletonEnsembleFeatureExtractor": "models.skeleton_ensemble.feature_extraction_skeleton_ensemble",
+    "SkeletonEnsembleForActionRecognition": "models.skeleton_ensemble.modeling_skeleton_ensemble",
     "SkeletonFeatureExtractor": "feature_extraction_skeleton",
     "SkeletonLayout": "skeletons",
     "SkeletonRecording": "data.recordings",
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
-    "SkeletonEnsembleConfig": "models.skeleton_ensemble.configuration_skeleton_ensemble",
-    "SkeletonEnsembleFeatureExtractor": "models.skeleton_ensemble.feature_extraction_skeleton_ensemble",
-    "SkeletonEnsembleForActionRecognition": "models.skeleton_ensemble.modeling_skeleton_ensemble",
     "clean": "data.cleaning",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
@@ -105,8 +111,19 @@ if TYPE_CHECKING:
         HiTRSForPreTraining,
         HiTRSModel,
     )
+    from .models.mamp.configuration_mamp import MAMPConfig
+    from .models.mamp.modeling_mamp import (
+        MAMPForActionDetection,
+        MAMPForActionRecognition,
+        MAMPForMotionPrediction,
+        MAMPForPreTraining,
+        MAMPModel,
+    )
     from .models.mcc.configuration_mcc import MCCConfig
     from .models.mcc.modeling_mcc import MCCForPreTraining
+    from .models.skeleton_ensemble.configuration_skeleton_ensemble import SkeletonEnsembleConfig
+    from .models.skeleton_ensemble.feature_extraction_skeleton_ensemble import SkeletonEnsembleFeatureExtractor
+    from .models.skeleton_ensemble.modeling_skeleton_ensemble import SkeletonEnsembleForActionRecognition
     from .models.stgcn.configuration_stgcn import STGCNConfig
     from .models.stgcn.modeling_stgcn import (
         STGCNForActionDetection,
@@ -121,9 +138,6 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
         globals()[name] = value
-    from .models.skeleton_ensemble.configuration_skeleton_ensemble import SkeletonEnsembleConfig
-    from .models.skeleton_ensemble.feature_extraction_skeleton_ensemble import SkeletonEnsembleFeatureExtractor
-    from .models.skeleton_ensemble.modeling_skeleton_ensemble import SkeletonEnsembleForActionRecognition
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -163,6 +177,12 @@ __all__ = [
     "HiTRSForMotionPrediction",
     "HiTRSForPreTraining",
     "HiTRSModel",
+    "MAMPConfig",
+    "MAMPForActionDetection",
+    "MAMPForActionRecognition",
+    "MAMPForMotionPrediction",
+    "MAMPForPreTraining",
+    "MAMPModel",
     "MCCConfig",
     "MCCForPreTraining",
     "STGCNConfig",
@@ -171,6 +191,9 @@ __all__ = [
     "STGCNForMotionPrediction",
     "STGCNModel",
     "SkeletonAugmentation",
+    "SkeletonEnsembleConfig",
+    "SkeletonEnsembleFeatureExtractor",
+    "SkeletonEnsembleForActionRecognition",
     "SkeletonFeatureExtractor",
     "SkeletonLayout",
     "SkeletonRecording",
@@ -185,6 +208,3 @@ __all__ = [
     "read_skeletons",
     "register_layout",
 ]
-    "SkeletonEnsembleConfig",
-    "SkeletonEnsembleFeatureExtractor",
-    "SkeletonEnsembleForActionRecognition",

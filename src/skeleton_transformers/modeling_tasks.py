@@ -36,7 +36,10 @@ IGNORED_LABEL = -100
 
 
 class ActionRecognitionHead:
-    """Linear classifier on the `pooler_output` of an encoder (Hi-TRS: Chen et al., ECCV 2022, Sec. 4.2)."""
+    """Linear classifier on the `pooler_output` of an encoder (Hi-TRS: Chen et al., ECCV 2022, Sec. 4.2).
+
+    A family with another classifier overrides `make_classifier` and `classify`.
+    """
 
     encoder_class: ClassVar[type[PreTrainedModel]]
     base_model_prefix: str
@@ -47,8 +50,16 @@ class ActionRecognitionHead:
         super().__init__(config)  # type: ignore[call-arg]  # the next class is the family's PreTrainedModel
         self.num_labels = config.num_labels
         setattr(self, self.base_model_prefix, self.encoder_class(config))
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = self.make_classifier(config)
         self.post_init()  # type: ignore[attr-defined]
+
+    def make_classifier(self, config: Any) -> nn.Module:
+        """The classifier, with random weights."""
+        return nn.Linear(config.hidden_size, config.num_labels)
+
+    def classify(self, outputs: Any) -> torch.Tensor:
+        """Scores `(batch, num_labels)` from what the encoder returns."""
+        return self.classifier(outputs.pooler_output)
 
     @can_return_tuple
     def forward(
@@ -71,7 +82,7 @@ class ActionRecognitionHead:
         """
         encoder = getattr(self, self.base_model_prefix)
         outputs = encoder(keypoints, frame_mask, return_dict=True, **kwargs)
-        logits = self.classifier(outputs.pooler_output)
+        logits = self.classify(outputs)
         loss = None
         if labels is not None:
             check_labels(labels, self.config)  # type: ignore[attr-defined]

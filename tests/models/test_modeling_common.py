@@ -24,6 +24,10 @@ from skeleton_transformers import (
     HiTRSForActionRecognition,
     HiTRSForPreTraining,
     HiTRSModel,
+    MAMPConfig,
+    MAMPForActionRecognition,
+    MAMPForPreTraining,
+    MAMPModel,
     STGCNConfig,
     STGCNForActionRecognition,
     STGCNModel,
@@ -84,6 +88,18 @@ def graph(config, encoder, recognition, others=(), original=False) -> Case:
     )
 
 
+def mamp(ignores_absent_persons=True, **fields) -> Case:
+    return Case(
+        MAMPConfig.from_preset(
+            "tiny", num_labels=5, drop_path_rate=0.1, ignore_absent_person=ignores_absent_persons, **fields
+        ),
+        MAMPModel,
+        MAMPForActionRecognition,
+        (MAMPForPreTraining,),
+        ignores_absent_persons=ignores_absent_persons,
+    )
+
+
 CASES = {
     "hitrs": Case(
         HiTRSConfig.from_preset("tiny", num_labels=5), HiTRSModel, HiTRSForActionRecognition, (HiTRSForPreTraining,)
@@ -107,6 +123,11 @@ CASES = {
     "hico lstm": hico(("eager",), has_dropout=False, encoder="lstm"),
     "stgcn": graph(STGCNConfig, STGCNModel, STGCNForActionRecognition),
     "stgcn original": graph(STGCNConfig, STGCNModel, STGCNForActionRecognition, original=True),
+    "mamp": mamp(),
+    "mamp original": mamp(ignores_absent_persons=False),
+    "mamp not resized": mamp(resize=False, num_frames=64, classifier="linear"),
+    "mamp spatial": mamp(attention="spatial"),
+    "mamp temporal": mamp(attention="temporal", segment_length=1),
     "agcn": graph(AGCNConfig, AGCNModel, AGCNForActionRecognition),
     "asgcn": graph(ASGCNConfig, ASGCNModel, ASGCNForActionRecognition, (ASGCNForPreTraining,)),
 }

@@ -85,6 +85,15 @@ FAMILIES = {
             "ASGCNForActionDetection",
             "ASGCNForMotionPrediction",
         ),
+        Family(
+            "mamp",
+            "MAMPConfig",
+            "MAMPModel",
+            "MAMPForPreTraining",
+            "MAMPForActionRecognition",
+            "MAMPForActionDetection",
+            "MAMPForMotionPrediction",
+        ),
         Family("mcc", "MCCConfig", None, "MCCForPreTraining"),
         Family(
             "stgcn",
@@ -98,6 +107,11 @@ FAMILIES = {
     )
 }
 
+# Several recognisers of any families in one model. Its inputs are those of its members, so it is no family to train.
+ENSEMBLE = Family(
+    "skeleton_ensemble", "SkeletonEnsembleConfig", None, action_recognition="SkeletonEnsembleForActionRecognition"
+)
+
 
 def get_family(model_type: str) -> Family:
     """The family of a `model_type`.
@@ -107,11 +121,6 @@ def get_family(model_type: str) -> Family:
     """
     if model_type not in FAMILIES:
         raise ValueError(f"There is no model family {model_type!r}; known families: {', '.join(FAMILIES)}.")
-# Several recognisers of any families in one model. Its inputs are those of its members, so it is no family to train.
-ENSEMBLE = Family(
-    "skeleton_ensemble", "SkeletonEnsembleConfig", None, action_recognition="SkeletonEnsembleForActionRecognition"
-)
-
     return FAMILIES[model_type]
 
 

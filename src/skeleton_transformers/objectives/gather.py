@@ -48,9 +48,24 @@ def rank_offset(num_rows: int) -> int:
     return dist.get_rank() * num_rows if is_distributed() else 0
 
 
+@torch.no_grad()
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Mean of a number over all processes, in float32 and without gradient.
+
+    A sum divided by the mean count of all processes, averaged over the processes as DistributedDataParallel averages gradients,
+    is the mean over everything that all of them counted.
+    """
+    value = value.detach().float()
+    if not is_distributed():
+        return value
+    value = value.clone()
+    dist.all_reduce(value, op=dist.ReduceOp.SUM)
+    return value / dist.get_world_size()
+
+
 def is_distributed() -> bool:
     """Whether several processes train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-__all__ = ["gather_rows", "is_distributed", "rank_offset"]
+__all__ = ["gather_rows", "is_distributed", "mean_over_processes", "rank_offset"]

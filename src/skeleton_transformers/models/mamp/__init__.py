@@ -1,0 +1,1 @@
+"""MAMP: masked motion prediction with a segment-joint transformer."""
