@@ -5,7 +5,7 @@ import torch
 from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition, HiTRSForPreTraining, HiTRSModel
 from skeleton_transformers.data.clips import clip_frame_indices, number_of_clips
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
-from skeleton_transformers.models.hitrs.modeling_hitrs import clip_windows, pack_frames
+from skeleton_transformers.models.hitrs.modeling_hitrs import HiTRSEncoder, clip_windows, pack_frames
 from skeleton_transformers.training.optimization import parameter_groups
 
 
@@ -174,14 +174,18 @@ def test_one_query_respects_layers_that_are_not_plain():
     torch.testing.assert_close(layer(states, None, True)[0], layer(states)[0][:, -1:], atol=1e-5, rtol=1e-5)
 
 
-def test_chunks_do_not_change_the_result(monkeypatch):
-    model, keypoints = tiny(HiTRSModel), torch.randn(2, 2, 40, 25, 3)
-    with torch.no_grad():
-        expected = model(keypoints)
-        monkeypatch.setattr(model.frame, "chunk_size", 7)
-        monkeypatch.setattr(model.clip, "chunk_size", 2)
-        actual = model(keypoints)
-    torch.testing.assert_close(actual.pooler_output, expected.pooler_output, atol=1e-6, rtol=1e-5)
+def test_chunks_do_not_change_results_or_gradients(monkeypatch):
+    model, keypoints = tiny(HiTRSModel, hidden_dropout_prob=0.0).train(), torch.randn(2, 2, 40, 25, 3)
+    pooled, gradients = [], []
+    for size in (2**30, 10_000):  # one piece; 12 frames or 1 clip in a piece
+        monkeypatch.setattr(HiTRSEncoder, "chunk_elements", size)
+        model.zero_grad()
+        output = model(keypoints).pooler_output
+        output.square().sum().backward()
+        pooled.append(output.detach())
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(pooled[1], pooled[0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -198,9 +198,10 @@ class HiTRSLayer(GradientCheckpointingLayer):
 class HiTRSEncoder(nn.Module):
     """Embeddings and a stack of layers; the three levels differ in their embeddings and masks."""
 
-    # Rows to compute at once without gradients needed for training, on a CPU: temporaries then fit its caches. An
-    # accelerator takes `accelerator_factor` times as many, to bound its memory. Results do not depend on it.
-    chunk_size = 32
+    # Rows are computed in pieces whose hidden states have about so many elements. On a CPU those stay in its caches and in
+    # memory that the allocator keeps, in training, too; an accelerator takes pieces `accelerator_factor` times as large, to
+    # bound the memory of inference. Results do not depend on it.
+    chunk_elements = 2**21
     accelerator_factor = 64
 
     def __init__(self, config: HiTRSConfig, level: int):
@@ -225,11 +226,17 @@ class HiTRSEncoder(nn.Module):
         return hidden_states
 
     def in_chunks(
-        self, function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, record: LayerRecord
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        rows: torch.Tensor,
+        row_elements: int,
+        record: LayerRecord,
     ) -> torch.Tensor:
-        """`function(rows)`, in evaluation chunk by chunk to bound memory."""
-        size = self.chunk_size * (1 if rows.device.type == "cpu" else self.accelerator_factor)
-        if self.training or record.is_needed or torch.compiler.is_compiling() or len(rows) <= size:
+        """`function(rows)` piece by piece, where each of the rows has `row_elements` elements in its hidden states."""
+        on_cpu = rows.device.type == "cpu"
+        size = max(1, self.chunk_elements * (1 if on_cpu else self.accelerator_factor) // row_elements)
+        in_one_piece = record.is_needed or torch.compiler.is_compiling() or (self.training and not on_cpu)
+        if in_one_piece or len(rows) <= size:
             return function(rows)
         return torch.cat([function(chunk) for chunk in rows.split(size)])
 
@@ -263,8 +270,6 @@ class HiTRSFrameEmbeddings(nn.Module):
 class HiTRSFrameEncoder(HiTRSEncoder):
     """F-TRS: attention among the joints of one frame."""
 
-    chunk_size = 512
-
     def __init__(self, config: HiTRSConfig):
         super().__init__(config, FRAME)
         self.embeddings = HiTRSFrameEmbeddings(config)
@@ -280,7 +285,11 @@ class HiTRSFrameEncoder(HiTRSEncoder):
             `(rows, joints, hidden_sizes[0])`.
         """
         record = record or LayerRecord()
-        return self.in_chunks(lambda rows: self.run_layers(self.embeddings(rows), record=record), frames, record)
+
+        def encode(part: torch.Tensor) -> torch.Tensor:
+            return self.run_layers(self.embeddings(part), record=record)
+
+        return self.in_chunks(encode, frames, self.embeddings.position_embeddings.numel(), record)
 
 
 class HiTRSClipEmbeddings(nn.Module):
@@ -343,7 +352,7 @@ class HiTRSClipEncoder(HiTRSEncoder):
         def encode(part: torch.Tensor) -> torch.Tensor:
             return self.run_layers(self.embeddings(projected, part), mask, last_token_only=True, record=record)[:, -1]
 
-        return self.in_chunks(encode, clips, record)
+        return self.in_chunks(encode, clips, len(allowed) * projected.shape[-1], record)
 
     def allowed_pairs(self, device: torch.device | None = None) -> torch.Tensor:
         """bool `(tokens, tokens)`: a joint attends to the joints of other frames, to itself, and to the class token.
