@@ -287,7 +287,12 @@ def interpolate(keypoints: Tensor, frame_mask: Tensor, shares: Tensor) -> Tensor
 
 
 def resize_part(
-    keypoints: Tensor, frame_mask: Tensor, starts: Tensor, lengths: Tensor, targets: Tensor
+    keypoints: Tensor,
+    frame_mask: Tensor,
+    starts: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    width: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A part of every sample, stretched or squeezed as by `geometry.resize_frames`.
 
@@ -296,11 +301,14 @@ def resize_part(
         frame_mask: bool `(batch, persons, frames)`.
         starts, lengths: first frame and number of frames of the part, int64 `(batch,)`.
         targets: wanted number of frames, int64 `(batch,)`.
+        width: the largest of `targets`, if it is known; then no step depends on values, as in a graph to export.
 
     Returns:
         keypoints and frame_mask, padded to the largest of `targets`.
     """
-    width = int(targets.max()) if len(targets) else 1
+    is_fixed = width is not None
+    if width is None:
+        width = int(targets.max()) if len(targets) else 1
     frames = torch.arange(width, dtype=torch.float64, device=keypoints.device)
     places = (frames + 0.5) * (lengths / targets.double())[:, None] - 0.5  # (batch, width)
     places = torch.where(
@@ -313,7 +321,7 @@ def resize_part(
     before, after = before + starts[:, None], after + starts[:, None]
     mask = mask_at(frame_mask, torch.where(weight < 0.5, before, after)) & (frames < targets[:, None])[:, None]
     values = frames_at(keypoints, before)
-    if bool((lengths != targets).any()):
+    if is_fixed or bool((lengths != targets).any()):
         both = mask_at(frame_mask, before) & mask_at(frame_mask, after)
         # share of the frame after where both are present, else 0 or 1 for the nearest alone
         share = torch.where(both, weight[:, None], (weight >= 0.5).double()[:, None]).to(keypoints.dtype)

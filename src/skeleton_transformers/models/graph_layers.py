@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..modeling_inputs import check_inputs
+from ..modeling_inputs import check_inputs, is_exporting, pack, unpack
 
 
 @dataclass
@@ -48,8 +48,9 @@ def make_tracks(config: Any, keypoints: torch.Tensor, frame_mask: torch.Tensor |
     keypoints = keypoints.masked_fill(~frame_mask[..., None, None], 0)
     if config.ignore_absent_person:
         chosen = frame_mask.any(dim=2)
-        mask = frame_mask[chosen]
-        return Tracks(keypoints[chosen], None if bool(mask.all()) else mask, chosen)
+        mask = pack(frame_mask, chosen)
+        is_complete = not is_exporting() and bool(mask.all())
+        return Tracks(pack(keypoints, chosen), None if is_complete else mask, chosen)
     if config.padded_frames is not None:
         keypoints = pad_to(keypoints, frame_mask, config.padded_frames, repeat=config.padding == "repeat")
     chosen = torch.ones_like(frame_mask[:, :, 0])
@@ -66,13 +67,12 @@ def pad_to(keypoints: torch.Tensor, frame_mask: torch.Tensor, length: int, repea
         repeat: continue with the person's frames from the first to the last one in which she is there, over and over;
             otherwise with zeros.
     """
-    missing = max(0, length - keypoints.shape[2])
     if not repeat:
-        return nn.functional.pad(keypoints, (0, 0, 0, 0, 0, missing))[:, :, :length]
+        return nn.functional.pad(keypoints, (0, 0, 0, 0, 0, length))[:, :, :length]
     places = torch.arange(1, frame_mask.shape[2] + 1, device=keypoints.device)
     ends = (frame_mask * places).amax(dim=2, keepdim=True).clamp(min=1)  # (batch, persons, 1)
     frames = torch.arange(length, device=keypoints.device) % ends  # (batch, persons, length)
-    return keypoints.take_along_dim(frames[..., None, None], dim=2)
+    return keypoints.gather(2, frames[..., None, None].expand(-1, -1, -1, *keypoints.shape[3:]))
 
 
 def stride_mask(mask: torch.Tensor | None, stride: int) -> torch.Tensor | None:
@@ -101,16 +101,9 @@ def pool_tracks(
     if mask is None:
         mask = steps.new_ones(steps.shape[:2], dtype=torch.bool)
     tracks = steps.sum(dim=1) / mask.sum(dim=1, keepdim=True)
-    persons = put_back(tracks, chosen)
+    persons = unpack(tracks, chosen)
     pooled = persons.sum(dim=1) / chosen.sum(dim=1, keepdim=True)
-    return put_back(steps, chosen), put_back(mask, chosen), pooled
-
-
-def put_back(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """`(tracks, ...)` -> `(batch, persons, ...)`, 0 for a person who is no track."""
-    result = values.new_zeros(*chosen.shape, *values.shape[1:])
-    result[chosen] = values
-    return result
+    return unpack(steps, chosen), unpack(mask, chosen), pooled
 
 
 class FrameBatchNorm(nn.BatchNorm2d):
@@ -264,6 +257,5 @@ __all__ = [
     "make_tracks",
     "pad_to",
     "pool_tracks",
-    "put_back",
     "stride_mask",
 ]

@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.generic import can_return_tuple
 
 from ...modeling_attention import LayerRecord
+from ...modeling_inputs import pack, unpack
 from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput
 from ...modeling_tasks import ActionDetectionHead, ActionRecognitionHead, MotionPredictionHead, WindowedFrameFeatures
@@ -77,7 +78,7 @@ class AGCNGraphConvolution(nn.Module):
         joints)`, whose columns have the sum 1."""
         graphs = graph + self.learnt_graph
         shown = None if mask is None else mask[:, None, :, None].to(states.dtype)
-        frames = states.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
+        frames = states.shape[2] if mask is None else mask.sum(dim=1).clamp(min=1)[:, None, None]
         result: torch.Tensor | None = None
         likenesses = []
         for k in range(NUM_SUBSETS):
@@ -251,24 +252,13 @@ class AGCNModel(WindowedFrameFeatures, AGCNPreTrainedModel):
                 f"there are {persons} persons, but the model normalises num_persons={places} places apart; keep fewer persons "
                 "(max_persons of SkeletonFeatureExtractor)."
             )
-        placed = put_places(keypoints, chosen, places)  # (batch, places, frames, joints, channels)
+        # A place for everybody and, with zeros, for whoever is not there: (batch, places, frames, joints, channels)
+        placed = nn.functional.pad(unpack(keypoints, chosen), (0, 0, 0, 0, 0, 0, 0, places))[:, :places]
         # (batch, places, T, V, C) -> (batch, T, places, V, C) -> one skeleton of places * V joints
         states = self.input_norm(placed.transpose(1, 2).flatten(2, 3))
         states = states.unflatten(3, (places, -1)).permute(0, 3, 1, 2, 4)  # (batch, places, C, T, V)
-        states = states[chosen_places(chosen, places)]
+        states = pack(nn.functional.pad(states, (0, 0, 0, 0, 0, 0, 0, persons))[:, :persons], chosen)
         return states if mask is None else states * mask[:, None, :, None]
-
-
-def chosen_places(chosen: torch.Tensor, places: int) -> torch.Tensor:
-    """`chosen` `(batch, persons)` with as many columns as there are places."""
-    return nn.functional.pad(chosen, (0, max(0, places - chosen.shape[1])))[:, :places]
-
-
-def put_places(keypoints: torch.Tensor, chosen: torch.Tensor, places: int) -> torch.Tensor:
-    """Tracks in their places, `(batch, places, frames, joints, channels)`, 0 in empty ones."""
-    result = keypoints.new_zeros(len(chosen), places, *keypoints.shape[1:])
-    result[chosen_places(chosen, places)] = keypoints
-    return result
 
 
 class AGCNForActionRecognition(ActionRecognitionHead, AGCNPreTrainedModel):

@@ -27,7 +27,7 @@ from transformers.utils.generic import can_return_tuple
 from ...data.datasets import pad_items
 from ...data.pretraining_collators import PreTrainingCollator
 from ...modeling_attention import LayerRecord
-from ...modeling_inputs import check_inputs
+from ...modeling_inputs import check_inputs, pack, present_first, unpack
 from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import ActionRecognitionOutput, SkeletonModelOutput, SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
@@ -47,7 +47,6 @@ from ..graph_layers import (
     Tracks,
     make_tracks,
     pool_tracks,
-    put_back,
     stride_mask,
 )
 from .configuration_asgcn import ASGCNConfig
@@ -111,8 +110,9 @@ class ASGCNForActionRecognitionOutput(ActionRecognitionOutput):
 
 def joint_pairs(num_joints: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Sender and receiver of every ordered pair of two joints, int64 `(joints * (joints - 1),)` each."""
-    pairs = (~torch.eye(num_joints, dtype=torch.bool, device=device)).nonzero()
-    return pairs[:, 0], pairs[:, 1]
+    pairs = torch.arange(num_joints * (num_joints - 1), device=device)
+    sender, receiver = pairs // (num_joints - 1), pairs % (num_joints - 1)
+    return sender, receiver + (receiver >= sender)
 
 
 def choose_frames(mask: torch.Tensor, count: int, margin: int, is_random: bool) -> torch.Tensor:
@@ -131,16 +131,13 @@ def choose_frames(mask: torch.Tensor, count: int, margin: int, is_random: bool) 
         int64 `(tracks, count)`.
     """
     length = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    present = (
-        (~mask).to(torch.uint8).argsort(dim=1, stable=True)
-    )  # the frames that are there, in their order, then the others
     number = torch.arange(count, device=mask.device)
     usable = (length - margin).clamp(min=count)
     most = -(-usable // count)  # the offset is smaller than that
     share = torch.rand(len(mask), 1, device=mask.device) if is_random else 0.5
     offset = ((most - 1) * 0.5).long() if not is_random else (share * most).long()
     chosen = torch.where(length > count + margin, number * usable // count + offset, number % length)
-    return present.gather(1, chosen)
+    return present_first(mask).gather(1, chosen)
 
 
 class ASGCNLinkMLP(nn.Module):
@@ -202,7 +199,7 @@ class ASGCNLinkInference(nn.Module):
         linked to it, times `link_scale`."""
         joints = self.config.num_joints
         sender, receiver = joint_pairs(joints, edges.device)
-        flat = edges.new_zeros(len(edges), joints * joints, edges.shape[2] - 1)
+        flat = edges.new_zeros(edges.shape[0], joints * joints, edges.shape[2] - 1)
         flat = flat.index_copy(1, sender * joints + receiver, edges[:, :, 1:])
         links = flat.transpose(1, 2).unflatten(2, (joints, joints))
         links = links + torch.eye(joints, dtype=links.dtype, device=links.device)
@@ -528,7 +525,7 @@ class ASGCNModel(WindowedFrameFeatures, ASGCNPreTrainedModel):
             last_hidden_state=steps,
             pooler_output=pooled,
             step_mask=step_mask,
-            action_links=put_back(encoded.links, encoded.tracks.chosen),
+            action_links=unpack(encoded.links, encoded.tracks.chosen),
             **record.as_fields(),
         )
 
@@ -548,10 +545,10 @@ class ASGCNModel(WindowedFrameFeatures, ASGCNPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames from which the links of each track are inferred, `(tracks, link_frames, joints, channels)`, and their numbers."""
         frame_mask, _ = check_inputs(self.config, keypoints, frame_mask)
-        mask = frame_mask[chosen]
+        mask = pack(frame_mask, chosen)
         numbers = choose_frames(mask, self.config.link_frames, self.config.future_frames, self.link_inference.training)
-        values = keypoints[chosen].masked_fill(~mask[..., None, None], 0).to(self.dtype)
-        return values.take_along_dim(numbers[..., None, None], dim=1), numbers
+        values = pack(keypoints, chosen).masked_fill(~mask[..., None, None], 0).to(self.dtype)
+        return values.gather(1, numbers[..., None, None].expand(-1, -1, *values.shape[2:])), numbers
 
     def run_layers(
         self, tracks: Tracks, links: torch.Tensor, record: LayerRecord
@@ -582,7 +579,7 @@ class ASGCNModel(WindowedFrameFeatures, ASGCNPreTrainedModel):
             `(batch, persons, future_frames, joints, channels)`, 0 for a person who was never observed.
         """
         encoded = self.encode(keypoints, frame_mask)
-        return put_back(self.future_of(encoded, keypoints, frame_mask), encoded.tracks.chosen)
+        return unpack(self.future_of(encoded, keypoints, frame_mask), encoded.tracks.chosen)
 
     def future_of(
         self, encoded: EncodedTracks, keypoints: torch.Tensor, frame_mask: torch.Tensor | None

@@ -30,8 +30,8 @@ from transformers.utils.generic import can_return_tuple
 
 from ...data.batch_augmentation import resize_part
 from ...data.pretraining_collators import TwoViewCollator
-from ...modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
-from ...modeling_inputs import check_inputs
+from ...modeling_attention import LayerRecord, backward_in_float32, eager_attention_forward, make_attention_mask
+from ...modeling_inputs import check_inputs, is_exporting, present_first
 from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
@@ -119,7 +119,9 @@ class HiCoAttention(nn.Module):
             for states in self.query_key_value(hidden_states).chunk(3, dim=-1)
         )
         dropout = self.dropout.p if self.training else 0.0
-        context, weights = attend(self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling)
+        context, weights = backward_in_float32(attend)(
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling
+        )
         return self.output(context.flatten(2)), weights
 
 
@@ -178,15 +180,49 @@ class HiCoRecurrentLayers(GradientCheckpointingLayer):
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`(batch, tokens, branch_size)` -> the same, 0 where `mask` is False: the network passes over these tokens."""
+        if is_exporting():
+            return self.run_directions(states, mask)
         if bool(mask.all()):
             return self.rnn(states)[0]
         # Tokens that are there move to the front, in their order, and back to their places.
-        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[..., None]
+        order = present_first(mask)[..., None]
         packed = pack_padded_sequence(
             states.take_along_dim(order, dim=1), mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
         )
         front, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=mask.shape[1])
         return torch.zeros_like(front).scatter(1, order.expand_as(front), front)
+
+    def run_directions(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The same for a graph to export, which has no packed sequences: layer by layer, each direction from its own first token."""
+        width = states.shape[2]
+        length = mask.sum(dim=1, keepdim=True)  # (batch, 1)
+        order = present_first(mask)[..., None].expand(-1, -1, width)
+        place = torch.arange(mask.shape[1], device=mask.device)
+        # What is behind the last token may stay, for the network comes there last, and it is left out below.
+        backward = torch.where(place < length, length - 1 - place, place)[..., None].expand(-1, -1, width)
+        front = states.gather(1, order)
+        for layer in range(self.rnn.num_layers):
+            there = self.run_direction(front, f"_l{layer}")
+            back = self.run_direction(front.gather(1, backward), f"_l{layer}_reverse")
+            front = torch.cat([there, back.gather(1, backward[..., : back.shape[2]])], dim=2)
+        return torch.zeros_like(front).scatter(1, order, front * (place < length)[..., None])
+
+    def run_direction(self, states: torch.Tensor, suffix: str) -> torch.Tensor:
+        """One layer in one direction, `(batch, tokens, branch_size)` -> `(batch, tokens, branch_size / 2)`."""
+        weights = [getattr(self.rnn, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        start = states.new_zeros(1, states.shape[0], self.rnn.hidden_size)
+        options = (
+            weights,
+            True,
+            1,
+            0.0,
+            False,
+            False,
+            True,
+        )  # biases, one layer, no dropout, one direction, batch first
+        if isinstance(self.rnn, nn.GRU):
+            return torch.gru(states, start, *options)[0]
+        return torch.lstm(states, (start, start), *options)[0]
 
 
 class HiCoRecurrent(nn.Module):
@@ -312,22 +348,20 @@ def take_places(
     Raises:
         ValueError: a sample has more persons than there are places.
     """
+    places = config.num_persons
+    keypoints = nn.functional.pad(keypoints, (0, 0, 0, 0, 0, 0, 0, places))
+    frame_mask = nn.functional.pad(frame_mask, (0, 0, 0, places))
     present = frame_mask.any(dim=2)
     count = present.sum(dim=1)
-    if not torch.compiler.is_compiling() and bool((count > config.num_persons).any()):
+    if not torch.compiler.is_compiling() and bool((count > places).any()):
         raise ValueError(
             f"sample {int(count.argmax())} of the batch has {int(count.max())} persons, but the model has places for "
-            f"num_persons={config.num_persons}. Choose persons with max_persons and person_selection of "
+            f"num_persons={places}. Choose persons with max_persons and person_selection of "
             "SkeletonFeatureExtractor, or make a model with more places."
         )
-    order = (~present).to(torch.uint8).argsort(dim=1, stable=True)[:, : config.num_persons]
-    keypoints = keypoints.take_along_dim(order[..., None, None, None], dim=1)
-    frame_mask = frame_mask.take_along_dim(order[..., None], dim=1)
-    missing = config.num_persons - order.shape[1]
-    if missing > 0:
-        keypoints = nn.functional.pad(keypoints, (0, 0, 0, 0, 0, 0, 0, missing))
-        frame_mask = nn.functional.pad(frame_mask, (0, 0, 0, missing))
-    return keypoints, frame_mask
+    order = present_first(present)[:, :places]
+    keypoints = keypoints.gather(1, order[..., None, None, None].expand(-1, -1, *keypoints.shape[2:]))
+    return keypoints, frame_mask.gather(1, order[..., None].expand(-1, -1, frame_mask.shape[2]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -433,6 +467,7 @@ class HiCoModel(WindowedFrameFeatures, HiCoPreTrainedModel):
             torch.zeros_like(num_frames),
             num_frames,
             torch.full_like(num_frames, config.num_frames),
+            config.num_frames,
         )
         placed, placed_mask = take_places(config, keypoints.to(self.dtype), step_mask)
 

@@ -243,6 +243,12 @@ class HiTRSConfig(PreTrainedConfig):
         return self.hidden_sizes[2]
 
     @property
+    def max_frames(self) -> int:
+        """Frames of the longest sequence that has no more than `max_clips` clips."""
+        padding = self.clip_length // 2 * self.clip_dilation
+        return min(padding + 1, self.clip_stride) + (self.max_clips - 1) * self.clip_stride
+
+    @property
     def frame_feature_size(self) -> int:
         """Width of the features of single frames, which are those of the clips centred on them."""
         return self.hidden_sizes[1]

@@ -30,8 +30,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
 from ...data.pretraining_collators import HiTRSPreTrainingCollator
-from ...modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
-from ...modeling_inputs import check_inputs, check_shapes
+from ...modeling_attention import LayerRecord, backward_in_float32, eager_attention_forward, make_attention_mask
+from ...modeling_inputs import check_inputs, check_shapes, is_exporting, pack, packed_rows
 from ...modeling_loading import CheckedLoading
 from ...modeling_outputs import SkeletonModelOutput, SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
@@ -132,10 +132,8 @@ class HiTRSAttention(nn.Module):
         if last_token_only and type(self.key) is nn.Linear and type(self.value) is nn.Linear:
             return self.output(self.attend_with_last_token(hidden_states)), None
         queries = hidden_states[:, -1:] if last_token_only else hidden_states
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        context, weights = attend(
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        context, weights = backward_in_float32(attend)(
             self,
             self.split_heads(self.query(queries)),
             self.split_heads(self.key(hidden_states)),
@@ -314,7 +312,7 @@ class HiTRSClipEmbeddings(nn.Module):
             `(clips, clip_length * joints + 1, hidden_sizes[1])`, frame after frame, class token last.
         """
         tokens = take_rows(projected_frames, clips) + self.position_embeddings  # (clips, clip_length, joints, hidden)
-        return torch.cat([tokens.flatten(1, 2), self.cls_token.expand(len(clips), -1, -1)], dim=1)
+        return torch.cat([tokens.flatten(1, 2), self.cls_token.expand(clips.shape[0], -1, -1)], dim=1)
 
     def initial_positions(self) -> torch.Tensor:
         """The 2-D sin/cos table: the joint in the first half of the channels, the frame in the second."""
@@ -381,7 +379,7 @@ class HiTRSVideoEmbeddings(nn.Module):
     def forward(self, clip_features: torch.Tensor) -> torch.Tensor:
         """`(tracks, clips, hidden_sizes[1])` -> `(tracks, clips + 1, hidden_sizes[2])`."""
         tokens = self.projection(clip_features) + self.position_embeddings[: clip_features.shape[1]]
-        return torch.cat([tokens, self.cls_token.expand(len(tokens), -1, -1)], dim=1)
+        return torch.cat([tokens, self.cls_token.expand(tokens.shape[0], -1, -1)], dim=1)
 
     def initial_positions(self) -> torch.Tensor:
         """The sin/cos table of the clips."""
@@ -436,18 +434,20 @@ def pack_frames(keypoints: torch.Tensor, frame_mask: torch.Tensor) -> tuple[torc
     Returns:
         `(1 + present frames, joints, channels)`, and int64 `(batch, persons, frames)`: row of each frame, 0 if absent.
     """
-    frames = keypoints[frame_mask]
+    frames = pack(keypoints, frame_mask)
     frames = torch.cat([frames.new_zeros(1, *frames.shape[1:]), frames])
-    rows = frame_mask.flatten().cumsum(0).view_as(frame_mask) * frame_mask
-    return frames, rows
+    return frames, packed_rows(frame_mask)
 
 
-def clip_windows(config: HiTRSConfig, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def clip_windows(
+    config: HiTRSConfig, num_frames: torch.Tensor, padded_frames: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames of every clip of every sample (the rule of [`skeleton_transformers.data.clips`], for a batch).
 
     Args:
         config: clip length, stride and dilation.
         num_frames: int64 `(batch,)`.
+        padded_frames: length to which the batch is padded; an exported graph makes as many clips as fit into it.
 
     Returns:
         int64 `(batch, clips, clip_length)`, -1 for a zero frame, with as many clips as the longest sample has; and int64
@@ -457,9 +457,16 @@ def clip_windows(config: HiTRSConfig, num_frames: torch.Tensor) -> tuple[torch.T
         ValueError: a sample has more clips than the model has video positions.
     """
     padding = config.clip_length // 2 * config.clip_dilation
-    uncovered = (num_frames - min(padding + 1, config.clip_stride)).clamp(min=0)
-    num_clips = 1 + (uncovered + config.clip_stride - 1) // config.clip_stride
-    longest = int(num_clips.max())
+    first = min(padding + 1, config.clip_stride)
+
+    def count_clips(uncovered: Any) -> Any:
+        return 1 + (uncovered + config.clip_stride - 1) // config.clip_stride
+
+    num_clips = count_clips((num_frames - first).clamp(min=0))
+    if is_exporting() and padded_frames is not None:
+        longest = count_clips(torch.sym_max(0, padded_frames - first))
+    else:
+        longest = int(num_clips.max())
     if longest > config.max_clips:
         raise ValueError(
             f"a sequence of {int(num_frames.max())} frames has {longest} clips, but the model has positions for "
@@ -594,7 +601,7 @@ class HiTRSModel(HiTRSPreTrainedModel):
         frames, frame_rows = pack_frames(keypoints, frame_mask)
         frame_features = self.frame(frames.to(self.dtype), record)
 
-        windows, num_clips = clip_windows(self.config, num_frames)
+        windows, num_clips = clip_windows(self.config, num_frames, frame_mask.shape[2])
         clip_features, seen = self.encode_clips(frame_features, rows_of_frames(frame_rows, windows), record)
         person_mask, step_mask = self.masks(frame_mask, seen, num_clips)
         steps, persons = self.encode_tracks(clip_features, step_mask, person_mask, num_clips, record)
@@ -669,13 +676,13 @@ class HiTRSModel(HiTRSPreTrainedModel):
             clip without one has the feature of the clip of zero frames, computed once, or 0 if absent persons are ignored.
         """
         seen = (clips > 0).any(dim=-1)
-        packed = clips[seen]  # (clips, clip_length)
-        if not self.config.ignore_absent_person or len(packed) == 0:
+        packed = pack(clips, seen)  # (clips, clip_length)
+        if not self.config.ignore_absent_person or (not is_exporting() and len(packed) == 0):
             packed = nn.functional.pad(packed, (0, 0, 1, 0))  # in front, the clip of zero frames
         features = self.clip(frame_features, packed, record)
         if self.config.ignore_absent_person:
             features = nn.functional.pad(features, (0, 0, 1, 0))
-        return take_rows(features, seen.flatten().cumsum(0).view_as(seen) * seen), seen
+        return take_rows(features, packed_rows(seen)), seen
 
     def masks(
         self, frame_mask: torch.Tensor, seen: torch.Tensor, num_clips: torch.Tensor
@@ -711,9 +718,12 @@ class HiTRSModel(HiTRSPreTrainedModel):
             `(batch, persons, clips, hidden_sizes[2])` and `(batch, persons, hidden_sizes[2])`, 0 where masked.
         """
         present = person_mask.flatten()
-        chosen = present.nonzero().squeeze(1)  # tracks to encode, as positions in batch * persons
-        track = (present.cumsum(0) - 1).clamp(min=0)  # (batch * persons,) position in `chosen`
-        if not self.config.ignore_absent_person:
+        if is_exporting():
+            chosen = track = torch.arange(present.shape[0], device=present.device)
+        else:
+            chosen = present.nonzero().squeeze(1)  # tracks to encode, as positions in batch * persons
+            track = (present.cumsum(0) - 1).clamp(min=0)  # (batch * persons,) position in `chosen`
+        if not self.config.ignore_absent_person and not is_exporting():
             # The feature of an absent person depends on the number of clips alone.
             absent = (~present).nonzero().squeeze(1)
             clips_of_absent = num_clips.repeat_interleave(person_mask.shape[1])[absent]
