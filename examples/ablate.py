@@ -1,21 +1,23 @@
-"""Runs an ablation: pre-training with one thing changed at a time, and what a frozen encoder is then worth.
+"""Runs an ablation: pre-training with one thing changed at a time, and what the encoder is then worth.
 
     python examples/ablate.py examples/configs/ablations/hico.yaml nw_ucla stores/nw_ucla --tables contrasts granularities
+    python examples/ablate.py examples/configs/ablations/hitrs.yaml nw_ucla stores/nw_ucla --task recognition prediction
 
-The file names tables, their rows, and the settings that each row changes in the recipe `<family>_<corpus>_pretrain.yaml`. Every row is
-pre-trained and evaluated (nearest neighbour and linear probe) for every seed; what exists is not repeated and an interrupted run is
-continued. It ends with the tables, as Markdown: mean and standard deviation over the seeds, in percent.
+The file names tables, their rows, and the settings that each row changes in the recipe of pre-training (see reproduce_table.py). Every row
+is pre-trained for every seed, and judged frozen (nearest neighbour and linear probe), or fine-tuned for each --task, beside training from
+scratch; what exists is not repeated and an interrupted run is continued. It ends with the tables, as Markdown: mean and
+standard deviation over the seeds.
 """
 
 import argparse
-import json
 from pathlib import Path
 
+import reproduce_table
 import yaml
-from reproduce_table import DEFAULT_SPLITS, frozen, percent, pretrain
+from reproduce_table import DEFAULT_SPLITS, Table, find_recipe, fine_tune, frozen, measures, pretrain, read
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "ablation", type=Path, help="YAML file, see examples/configs/ablations; its name is the family"
@@ -23,36 +25,72 @@ def main() -> None:
     parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS))
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
     parser.add_argument("--tables", nargs="+", default=None, help="default all of the file")
+    parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
+    parser.add_argument(
+        "--task",
+        nargs="+",
+        choices=("recognition", "linear", "detection", "prediction"),
+        default=(),
+        help="default frozen",
+    )
     parser.add_argument("--stream", default="joint")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=None, help="default runs/<family>_<corpus>_ablation")
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for all rows")
-    arguments = parser.parse_args()
+    parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
+    arguments = parser.parse_args(words)
+    reproduce_table.DRY_RUN = arguments.dry_run
     tables = yaml.safe_load(arguments.ablation.read_text(encoding="utf-8"))
     chosen = arguments.tables or list(tables)
     if unknown := set(chosen) - set(tables):
         parser.error(f"{arguments.ablation} has the tables {', '.join(tables)}, not {', '.join(sorted(unknown))}")
-    recipes = f"{arguments.ablation.stem}_{arguments.corpus}"
-    folder = arguments.output or Path("runs") / f"{recipes}_ablation"
-    split = DEFAULT_SPLITS[arguments.corpus]
+    family, corpus, stream = arguments.ablation.stem, arguments.corpus, arguments.stream
+    folder = arguments.output or Path("runs") / f"{family}_{corpus}_ablation"
+    split = arguments.split or DEFAULT_SPLITS[corpus]
 
-    lines = []
-    for table in chosen:
-        lines += [f"| {recipes}, {split}: {table}, top-1 % | knn | linear | seeds |", "|---|---|---|---|"]
-        for row, fields in tables[table].items():
+    def judge(encoder: Path | None, name: str, seed: int) -> dict[str, float]:
+        """The numbers of one encoder, or of none, by name."""
+        if not arguments.task:
+            if encoder is None:
+                return {}
+            file = frozen(split, arguments.store, encoder)
+            return {} if arguments.dry_run else {k: 100 * v["top1_accuracy"] for k, v in read(file)["results"].items()}
+        found = {}
+        for task in arguments.task:
+            if encoder is None and task == "linear":
+                continue
+            kinds = (task, "scratch") if task == "recognition" else (task,)
+            recipe = find_recipe(family, corpus, split, stream, *kinds)
+            run = folder / f"{name}{stream}_seed{seed}_{task}"
+            fields = [f"data.protocol={split}", *arguments.finetuning]
+            mode = "linear" if task == "linear" else "finetune"
+            fine_tune(recipe, arguments.store, run, stream, seed, encoder, fields, mode)
+            if not arguments.dry_run:
+                own = measures(task, read(run / "results.json"))[""]
+                found.update(
+                    {measure if task == "detection" else f"{task} {measure}": v for measure, v in own.items()}
+                )
+        return found
+
+    written = []
+    for title in chosen:
+        table = Table(f"{family}, {corpus}, {split}: {title}")
+        for seed in arguments.seeds:
+            table.add("no pre-training", judge(None, "scratch_", seed))
+        for row, fields in tables[title].items():
             # Rows of different tables that change the same things are one run.
             name = "".join(f"{field.rpartition('.')[2]}_" for field in sorted(fields))
-            found: dict[str, list[float]] = {"knn": [], "linear": []}
             for seed in arguments.seeds:
                 overrides = [*arguments.pretraining, *fields]
-                encoder = pretrain(recipes, arguments.store, folder, arguments.stream, seed, overrides, name)
-                results = json.loads(frozen(split, arguments.store, encoder).read_text())["results"]
-                for protocol, values in found.items():
-                    values.append(results[protocol]["top1_accuracy"])
-            lines.append(f"| {row} | {percent(found['knn'])} | {percent(found['linear'])} | {len(arguments.seeds)} |")
-        lines.append("")
-    print("\n".join(lines))
-    (folder / "ablation.md").write_text("\n".join(lines), encoding="utf-8")
+                encoder = pretrain(family, corpus, arguments.store, folder, stream, seed, overrides, name, split)
+                table.add(row, judge(encoder, name, seed))
+        written.append(str(table))
+    if arguments.dry_run:
+        return
+    text = "\n\n".join(written) + "\n"
+    print(text)
+    (folder / "ablation.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 1 2
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 --streams joint motion bone
-    python examples/reproduce_table.py nw_ucla stores/nw_ucla --family hico
+    python examples/reproduce_table.py nw_ucla stores/nw_ucla --family hico --fractions 0.01 0.05 0.1 1
+    python examples/reproduce_table.py nw_ucla stores/nw_ucla --transfer msr_action3d=stores/msr_action3d
+    python examples/reproduce_table.py precog stores/precog_takes --task detection
+    python examples/reproduce_table.py cmu stores/cmu_mocap --task prediction
 
-Each run is one of the public commands (printed before it starts) with the recipes `<family>_<corpus>_pretrain.yaml` and
-`<family>_<corpus>_recognition.yaml`. A run whose results exist is not repeated and an interrupted one is continued, so the script can be
-stopped and started at will. It ends with the table, as Markdown: mean and standard deviation over the seeds, in percent.
+Each run is one of the public commands (printed before it starts; --dry_run prints them all and runs none) with the recipe
+`<family>_<corpus>_<kind>.yaml` or `<family>_<corpus>_<split>_<stream>_<kind>.yaml`. A run whose results exist is not repeated and an
+interrupted one is continued, so the script can be stopped and started at will. It ends with the table, as Markdown: mean and standard
+deviation over the seeds.
 """
 
 import argparse
@@ -14,122 +18,292 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from skeleton_transformers.data.corpora import get_corpus
 from skeleton_transformers.evaluation.fusion import fuse_predictions
 
 
 EXAMPLES = Path(__file__).parent
+CONFIGS = EXAMPLES / "configs"
 FRACTIONS = (0.1, 1.0)
-DEFAULT_SPLITS = {"nw_ucla": "xview", "msr_action3d": "xsub"}
+# Corpora as the names of recipes spell them, and the split of their tables.
+DEFAULT_SPLITS = {
+    "nw_ucla": "xview",
+    "msr_action3d": "xsub",
+    "gtu": "all",
+    "precog": "xsub",
+    "cmu": "split",
+    "ntu60": "xsub",
+    "ntu120": "xsub",
+    "pku1": "xsub",
+    "pku2": "xsub",
+    "kinetics": "split",
+    "demo": "xsub",
+}
+CORPUS_NAMES = {"cmu": "cmu-mocap", "pku1": "pku-mmd-1", "pku2": "pku-mmd-2", "demo": "synthetic"}
+# Where a corpus has no recipe of its own for something, that of the corpus it was recorded like.
+ALIKE = {"ntu120": "ntu60", "pku1": "ntu60", "pku2": "ntu60"}
+HORIZONS = ("80", "160", "320", "400", "mean")
+DRY_RUN = False
 
 
 def command(*words: str) -> None:
     print("$", " ".join(words), flush=True)
-    subprocess.run(words, check=True)
+    if not DRY_RUN:
+        subprocess.run(words, check=True)
 
 
 def python(script: str, *words: str) -> None:
     command(sys.executable, str(EXAMPLES / script), *words)
 
 
-def pretrain(
-    recipes: str, store: str, folder: Path, stream: str, seed: int, overrides: list[str], name: str = ""
-) -> Path:
-    """Pre-trained encoder of one stream and seed; trained only if it is not there.
+def find_recipe(family: str, corpus: str, split: str, stream: str, *kinds: str, source: str = "") -> Path:
+    """The recipe of the first of `kinds` that there is, the most special one first; the stream is set by whoever uses it."""
+    names = [f"{family}_{source}_to_{corpus}_{split}_{stream}"] if source else []
+    for one in filter(None, (corpus, ALIKE.get(corpus))):
+        parts = dict.fromkeys((split, DEFAULT_SPLITS[one]))
+        names += [f"{family}_{one}_{part}_{name}" for part in parts for name in dict.fromkeys((stream, "joint"))]
+        names.append(f"{family}_{one}")
+    for kind in kinds:
+        for name in names:
+            if (path := CONFIGS / f"{name}_{kind}.yaml").exists():
+                return path
+    raise SystemExit(f"there is no recipe {names[0]}_{kinds[0]}.yaml in {CONFIGS}, nor one that could stand in for it")
 
-    `recipes` is the beginning of their names, `<family>_<corpus>`; `name` tells runs with different overrides apart.
-    """
+
+def pretrain(
+    family: str,
+    corpus: str,
+    store: str,
+    folder: Path,
+    stream: str,
+    seed: int,
+    overrides: Iterable[str] = (),
+    name: str = "",
+    split: str = "",
+) -> Path:
+    """Pre-trained encoder of one stream and seed; trained only if it is not there. `name` tells runs with other overrides apart."""
     encoder = folder / f"{name}{stream}_seed{seed}_pretrained"
     if not (encoder / "model.safetensors").exists():
-        recipe = str(EXAMPLES / "configs" / f"{recipes}_pretrain.yaml")
-        fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={encoder}", f"seed={seed}"]
+        split = split or DEFAULT_SPLITS[corpus]
+        recipe = str(find_recipe(family, corpus, split, stream, "pretrain"))
+        fields = [f"data.store={store}", f"data.protocol={split}", f"features.stream={stream}"]
+        fields += [f"output_dir={encoder}", f"seed={seed}"]
         python("pretrain.py", recipe, *fields, *overrides, "--resume")
     return encoder
 
 
-def recognise(
-    recipes: str, store: str, folder: Path, stream: str, seed: int, encoder: Path | None, fraction: float
+def normalisation(recipe: Path, corpus: str) -> list[str]:
+    """What recordings of another corpus must be like for the encoders of a pre-training recipe: layout, view, centre and scale."""
+    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    features = {**values.get("features", {}), **values.get("published_features", {})}
+    layout = values["data"].get("layout") or get_corpus(CORPUS_NAMES.get(corpus, corpus.replace("_", "-"))).layout
+    defaults = {"normalize_view": False, "center": "none", "scale": "none"}
+    fields = [f"features.{key}={json.dumps(features.get(key, value))}" for key, value in defaults.items()]
+    return [f"data.layout={json.dumps(layout)}", *fields]
+
+
+def fine_tune(
+    recipe: Path,
+    store: str,
+    output: Path,
+    stream: str,
+    seed: int,
+    encoder: Path | None,
+    fields: Iterable[str] = (),
+    mode: str = "finetune",
 ) -> Path:
-    """Recogniser fine-tuned from `encoder`, or trained from scratch, with a share of the labels."""
-    start = "scratch" if encoder is None else "finetuned"
-    output = folder / f"{stream}_seed{seed}_{start}_{round(100 * fraction)}"
+    """Model fine-tuned from `encoder` (or its head alone, with mode `linear`), or trained from scratch where there is no encoder."""
     if not (output / "results.json").exists():
-        recipe = str(EXAMPLES / "configs" / f"{recipes}_recognition.yaml")
-        fields = [f"data.store={store}", f"features.stream={stream}", f"output_dir={output}", f"seed={seed}"]
-        fields += [f"data.label_fraction={fraction}"]
-        fields += (
-            ["training.mode=scratch", "model.from_pretrained=null"]
-            if encoder is None
-            else [f"model.from_pretrained={encoder}"]
-        )
-        python("finetune.py", recipe, *fields)
+        start = ["training.mode=scratch", "model.from_pretrained=null"]
+        if encoder is not None:
+            start = [f"training.mode={mode}", f"model.from_pretrained={encoder}"]
+        words = [f"data.store={store}", f"features.stream={stream}", f"output_dir={output}", f"seed={seed}"]
+        python("finetune.py", str(recipe), *words, *start, *fields)
     return output
 
 
-def frozen(corpus_protocol: str, store: str, encoder: Path) -> Path:
+def frozen(split: str, store: str, encoder: Path, name: str = "") -> Path:
     """Nearest neighbours and linear probe of a frozen encoder."""
-    output = encoder / "frozen.json"
+    output = encoder / f"frozen{name}.json"
     if not output.exists():
-        verb = ["evaluate", str(encoder), "--store", store, "--split", corpus_protocol, "--protocol", "knn,linear"]
+        verb = ["evaluate", str(encoder), "--store", store, "--split", split, "--protocol", "knn,linear"]
         command(str(Path(sys.executable).parent / "skeleton-transformers"), *verb, "--output", str(output))
     return output
 
 
-def percent(values: list[float]) -> str:
-    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.mean(values):.1f}{deviation}"
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def main() -> None:
+def spread(values: list[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{deviation}"
+
+
+def measures(task: str, results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Whose -> measure -> value of a run, in percent or millimetres: its own ("") and of the baselines that it was measured beside."""
+    if task == "detection":
+        names = ("mAP_a", "mAP_v", "F1", "segment_F1@0.1", "segment_F1@0.25", "segment_F1@0.5", "frame_accuracy")
+        return {"": {name: 100 * results[name] for name in names}}
+    if task == "prediction":
+        return {
+            "" if who == "model" else who.replace("_", " "): {h: errors[h] for h in HORIZONS if h in errors}
+            for who, errors in results["mpjpe_mm"].items()
+        }
+    return {"": {"top-1": 100 * results["top1_accuracy"]}}
+
+
+class Table:
+    """Values by row and measure, one for every seed."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self.rows: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, row: str, values: dict[str, float]) -> None:
+        for measure, value in values.items():
+            self.rows.setdefault(row, {}).setdefault(measure, []).append(value)
+
+    def __str__(self) -> str:
+        columns = list(dict.fromkeys(measure for row in self.rows.values() for measure in row))
+        lines = [f"| {self.title} | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
+        for name, row in self.rows.items():
+            cells = [spread(row[column]) if column in row else "" for column in columns]
+            lines.append(f"| {name} | {' | '.join(cells)} | {max(map(len, row.values()))} |")
+        return "\n".join(lines)
+
+
+def share(fraction: float) -> str:
+    return f"{100 * fraction:g}"
+
+
+def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS))
+    parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS), help="what to pre-train on")
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
     parser.add_argument("--family", default="hitrs", help="whose recipes; default hitrs")
     parser.add_argument(
-        "--split", default=None, help="protocol of the corpus; default xview (nw_ucla), xsub (msr_action3d)"
+        "--task",
+        choices=("recognition", "linear", "detection", "prediction"),
+        default="recognition",
+        help="linear: the published recipe of a classifier on a frozen encoder",
     )
+    parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--streams", nargs="+", default=["joint"], help="their recognisers are fused as well")
     parser.add_argument(
-        "--streams", nargs="+", default=["joint"], help="all but the first run at 100 %% of the labels only"
+        "--fractions",
+        type=float,
+        nargs="+",
+        default=None,
+        help="shares of the labels; default 0.1 and 1 of the first stream and 1 of the others (recognition), 1 (other tasks)",
+    )
+    parser.add_argument(
+        "--starts",
+        nargs="+",
+        choices=("pretrained", "scratch"),
+        default=["pretrained", "scratch"],
+        help="default both",
+    )
+    parser.add_argument(
+        "--transfer",
+        nargs="+",
+        default=[],
+        metavar="CORPUS=STORE",
+        help="judge the encoders on these corpora instead of the one they were pre-trained on",
     )
     parser.add_argument(
         "--output", type=Path, default=None, help="default runs/<corpus> (hitrs), runs/<family>_<corpus>"
     )
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for pre-training")
-    arguments = parser.parse_args()
-    corpus, store = arguments.corpus, arguments.store
-    recipes = f"{arguments.family}_{corpus}"
-    folder = arguments.output or Path("runs") / (corpus if arguments.family == "hitrs" else recipes)
+    parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
+    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
+    arguments = parser.parse_args(words)
+    arguments.targets = {arguments.corpus: arguments.store}
+    if arguments.transfer:
+        arguments.targets = dict(one.partition("=")[::2] for one in arguments.transfer)
+        if unknown := [name for name in arguments.targets if name not in DEFAULT_SPLITS]:
+            parser.error(f"--transfer takes CORPUS=STORE, with one of {', '.join(DEFAULT_SPLITS)}; got {unknown[0]!r}")
+    return arguments
+
+
+def main(words: list[str] | None = None) -> None:
+    global DRY_RUN
+    arguments = parse_arguments(words)
+    DRY_RUN = arguments.dry_run
+    family, corpus, task = arguments.family, arguments.corpus, arguments.task
     split = arguments.split or DEFAULT_SPLITS[corpus]
-
-    rows: dict[str, list[float]] = {}
-
-    def record(row: str, value: float) -> None:
-        rows.setdefault(row, []).append(value)
-
-    for seed in arguments.seeds:
-        predictions = []
-        for stream in arguments.streams:
-            encoder = pretrain(recipes, store, folder, stream, seed, arguments.pretraining)
-            for protocol, found in json.loads(frozen(split, store, encoder).read_text())["results"].items():
-                record(f"{stream}, {protocol}", found["top1_accuracy"])
-            for start in (encoder, None) if stream == arguments.streams[0] else (encoder,):
-                for fraction in FRACTIONS if stream == arguments.streams[0] else (1.0,):
-                    run = recognise(recipes, store, folder, stream, seed, start, fraction)
-                    name = "from scratch" if start is None else "pre-trained"
-                    accuracy = json.loads((run / "results.json").read_text())["top1_accuracy"]
-                    record(f"{stream}, {name}, {round(100 * fraction)} % of the labels", accuracy)
-                    if start is not None and fraction == 1.0:
-                        predictions.append(run / "predictions.npz")
-        if len(predictions) > 1:
-            fused = fuse_predictions(predictions)
-            record(f"{' + '.join(arguments.streams)}, fused", fused.top1_accuracy)
-
-    table = [f"| {arguments.family}, {corpus}, {split}, top-1 % | mean ± deviation | seeds |", "|---|---|---|"]
-    table += [f"| {row} | {percent(values)} | {len(values)} |" for row, values in rows.items()]
-    print("\n".join(table))
-    (folder / "table.md").write_text("\n".join(table) + "\n")
+    folder = arguments.output or Path("runs") / (corpus if family == "hitrs" else f"{family}_{corpus}")
+    first = arguments.streams[0]
+    kinds = (task, "scratch") if task == "recognition" else (task,)
+    mode = "linear" if task == "linear" else "finetune"
+    classifies = task in ("recognition", "linear")
+    unit = "mm" if task == "prediction" else "%"
+    written = []
+    for target, store in arguments.targets.items():
+        transferred = target != corpus or bool(arguments.transfer)
+        target_split = DEFAULT_SPLITS[target] if transferred else split
+        mark = f"_to_{target}" if transferred else ""
+        title = f"{family}, {f'{corpus} to {target}' if transferred else corpus}, {target_split}, {task}, {unit}"
+        table = Table(title)
+        for seed in arguments.seeds:
+            predictions: dict[float, list[Path]] = {}
+            for stream in arguments.streams:
+                encoder, fields = None, list(arguments.finetuning)
+                if "pretrained" in arguments.starts:
+                    encoder = pretrain(
+                        family, corpus, arguments.store, folder, stream, seed, arguments.pretraining, split=split
+                    )
+                    if transferred:
+                        source = find_recipe(family, corpus, split, stream, "pretrain")
+                        fields = [*normalisation(source, corpus), *fields]
+                    if task == "recognition":
+                        found = frozen(target_split, store, encoder, mark)
+                        for protocol, values in {} if DRY_RUN else read(found)["results"].items():
+                            table.add(f"{stream}, {protocol}", {"top-1": 100 * values["top1_accuracy"]})
+                recipe = find_recipe(
+                    family, target, target_split, stream, *kinds, source=corpus if transferred else ""
+                )
+                fractions = arguments.fractions or (FRACTIONS if task == "recognition" and stream == first else (1.0,))
+                starts = [("finetuned", encoder)] if "pretrained" in arguments.starts else []
+                if "scratch" in arguments.starts and stream == first and task != "linear":
+                    starts.append(("scratch", None))
+                for start, weights in starts:
+                    for fraction in fractions:
+                        kind = "" if task == "recognition" else f"_{task}"
+                        run = folder / f"{stream}_seed{seed}{mark}{kind}_{start}_{share(fraction)}"
+                        wanted = [f"data.label_fraction={fraction}", f"data.protocol={target_split}", *fields]
+                        fine_tune(recipe, store, run, stream, seed, weights, wanted, mode)
+                        if DRY_RUN:
+                            continue
+                        began = "from scratch" if weights is None else "frozen" if task == "linear" else "pre-trained"
+                        name = f"{stream}, {began}"
+                        labels = (
+                            f", {share(fraction)} % of the labels" if task == "recognition" or fraction < 1 else ""
+                        )
+                        for who, values in measures(task, read(run / "results.json")).items():
+                            # A baseline knows no training, so every run of a seed has measured the same one.
+                            if not who or (start, fraction, stream) == (starts[0][0], fractions[0], first):
+                                table.add(who or name + labels, values)
+                        if weights is not None and classifies:
+                            predictions.setdefault(fraction, []).append(run / "predictions.npz")
+            for fraction, files in predictions.items():
+                if len(files) > 1:
+                    fused = fuse_predictions(files)
+                    labels = "" if fraction == 1 else f", {share(fraction)} % of the labels"
+                    table.add(f"{' + '.join(arguments.streams)}, fused{labels}", {"top-1": 100 * fused.top1_accuracy})
+        written.append(str(table))
+    if DRY_RUN:
+        return
+    print("\n\n".join(written))
+    name = "table" + ("" if task == "recognition" else f"_{task}") + ("_transfer" if arguments.transfer else "")
+    (folder / f"{name}.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
