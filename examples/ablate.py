@@ -19,11 +19,10 @@ from reproduce_table import DEFAULT_SPLITS, Table, find_recipe, fine_tune, froze
 
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "ablation", type=Path, help="YAML file, see examples/configs/ablations; its name is the family"
-    )
+    parser.add_argument("ablation", type=Path, help="YAML file, see examples/configs/ablations")
     parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS))
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
+    parser.add_argument("--family", default=None, help="whose recipes; default the name of the file")
     parser.add_argument("--tables", nargs="+", default=None, help="default all of the file")
     parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
     parser.add_argument(
@@ -45,7 +44,7 @@ def main(words: list[str] | None = None) -> None:
     chosen = arguments.tables or list(tables)
     if unknown := set(chosen) - set(tables):
         parser.error(f"{arguments.ablation} has the tables {', '.join(tables)}, not {', '.join(sorted(unknown))}")
-    family, corpus, stream = arguments.ablation.stem, arguments.corpus, arguments.stream
+    family, corpus, stream = arguments.family or arguments.ablation.stem, arguments.corpus, arguments.stream
     folder = arguments.output or Path("runs") / f"{family}_{corpus}_ablation"
     split = arguments.split or DEFAULT_SPLITS[corpus]
 
