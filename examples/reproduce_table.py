@@ -63,12 +63,16 @@ def python(script: str, *words: str) -> None:
 
 
 def find_recipe(family: str, corpus: str, split: str, stream: str, *kinds: str, source: str = "") -> Path:
-    """The recipe of the first of `kinds` that there is, the most special one first; the stream is set by whoever uses it."""
+    """The recipe of the first of `kinds` that there is, the most special one first; the stream is set by whoever uses it.
+
+    What pre-trains an encoder of another family, such as mcc_agcn, is fine-tuned by the recipes of that family.
+    """
     names = [f"{family}_{source}_to_{corpus}_{split}_{stream}"] if source else []
     for one in filter(None, (corpus, ALIKE.get(corpus))):
-        parts = dict.fromkeys((split, DEFAULT_SPLITS[one]))
-        names += [f"{family}_{one}_{part}_{name}" for part in parts for name in dict.fromkeys((stream, "joint"))]
-        names.append(f"{family}_{one}")
+        for who in filter(None, (family, family.partition("_")[2])):
+            parts = dict.fromkeys((split, DEFAULT_SPLITS[one]))
+            names += [f"{who}_{one}_{part}_{name}" for part in parts for name in dict.fromkeys((stream, "joint"))]
+            names.append(f"{who}_{one}")
     for kind in kinds:
         for name in names:
             if (path := CONFIGS / f"{name}_{kind}.yaml").exists():
@@ -219,7 +223,10 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         help="judge the encoders on these corpora instead of the one they were pre-trained on",
     )
     parser.add_argument(
-        "--output", type=Path, default=None, help="default runs/<corpus> (hitrs), runs/<family>_<corpus>"
+        "--output",
+        type=Path,
+        default=None,
+        help="default runs/<corpus> (hitrs), runs/<family>_<corpus>, then _<split> if it is another",
     )
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for pre-training")
     parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
@@ -239,7 +246,10 @@ def main(words: list[str] | None = None) -> None:
     DRY_RUN = arguments.dry_run
     family, corpus, task = arguments.family, arguments.corpus, arguments.task
     split = arguments.split or DEFAULT_SPLITS[corpus]
-    folder = arguments.output or Path("runs") / (corpus if family == "hitrs" else f"{family}_{corpus}")
+    name = (corpus if family == "hitrs" else f"{family}_{corpus}") + (
+        f"_{split}" if split != DEFAULT_SPLITS[corpus] else ""
+    )
+    folder = arguments.output or Path("runs") / name
     first = arguments.streams[0]
     kinds = (task, "scratch") if task == "recognition" else (task,)
     mode = "linear" if task == "linear" else "finetune"

@@ -128,6 +128,7 @@ CALLS = {
     "GTU to both": ("gtu s --transfer nw_ucla=a msr_action3d=b", 1 + 2 * (1 + 4) + 1),
     "NTU to detection in PKU": ("ntu60 s --task detection --transfer pku1=takes --starts pretrained", 2),
     "NTU to PKU, HiCo's own recipe": ("ntu60 s --family hico --transfer pku2=a --starts pretrained", 4),
+    "MCC, fine-tuned as its backbone": ("nw_ucla s --family mcc_agcn --streams joint bone", 6 + 3),
     "detection": ("precog s --task detection", 3),
     "prediction": ("cmu s --task prediction", 3),
     "prediction in metres": ("nw_ucla s --task prediction --pretraining features.scale=none", 3),
