@@ -120,6 +120,11 @@ class SegmentTransformerConfig(PreTrainedConfig):
         return self.num_frames // self.segment_length
 
     @property
+    def max_frames(self) -> int | None:
+        """Frames of the longest sequence that the model takes; None where it resizes sequences."""
+        return None if self.resize else self.num_frames
+
+    @property
     def segment_size(self) -> int:
         """Values of a token: the coordinates of one joint in the frames of a segment, frame by frame."""
         return self.segment_length * self.num_channels

@@ -102,17 +102,16 @@ def make_tokens(
     keypoints = keypoints.masked_fill(~frame_mask[..., None, None], 0).float()
     if config.resize:
         starts, targets = torch.zeros_like(lengths), torch.full_like(lengths, config.num_frames)
-        frames, frame_mask = resize_part(keypoints, frame_mask, starts, lengths, targets)
+        frames, frame_mask = resize_part(keypoints, frame_mask, starts, lengths, targets, config.num_frames)
     else:
-        longest = keypoints.shape[2]
-        if longest > config.num_frames and not torch.compiler.is_compiling() and lengths.max() > config.num_frames:
+        if not torch.compiler.is_compiling() and lengths.max() > config.num_frames:
             raise ValueError(
                 f"sample {int(lengths.argmax())} of the batch has {int(lengths.max())} frames, but with resize=False the model has "
                 f"places for num_frames={config.num_frames}. Cut it, or let the model resize sequences with resize=True."
             )
-        missing = config.num_frames - longest  # where it is negative, frames without anybody are cut off
-        frames = nn.functional.pad(keypoints, (0, 0, 0, 0, 0, missing))
-        frame_mask = nn.functional.pad(frame_mask, (0, missing))
+        # What is cut off are frames without anybody.
+        frames = nn.functional.pad(keypoints, (0, 0, 0, 0, 0, config.num_frames))[:, :, : config.num_frames]
+        frame_mask = nn.functional.pad(frame_mask, (0, config.num_frames))[:, :, : config.num_frames]
     values = cut_segments(config, frames)
     step_mask = frame_mask.unflatten(2, (-1, config.segment_length)).any(dim=3)
     found = (values != 0).any(dim=-1)
