@@ -25,7 +25,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 
 from ..data.batch_augmentation import resize_part
-from ..modeling_attention import LayerRecord, eager_attention_forward, make_attention_mask
+from ..modeling_attention import LayerRecord, backward_in_float32, eager_attention_forward, make_attention_mask
 from ..modeling_inputs import check_inputs
 from ..modeling_loading import CheckedLoading
 from ..modeling_outputs import SkeletonModelOutput
@@ -206,7 +206,9 @@ class SegmentAttention(nn.Module):
             states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for states in self.query_key_value(hidden_states).chunk(3, dim=-1)
         )
-        context, weights = attend(self, query, key, value, attention_mask, dropout=0.0, scaling=self.scaling)
+        context, weights = backward_in_float32(attend)(
+            self, query, key, value, attention_mask, dropout=0.0, scaling=self.scaling
+        )
         return self.output(context.flatten(2)), weights
 
 
