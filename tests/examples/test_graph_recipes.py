@@ -22,7 +22,7 @@ from skeleton_transformers.training.recipes import build_feature_extractor, buil
 
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RECIPES = sorted(p for p in (EXAMPLES / "configs").glob("*gcn_*.yaml"))
+RECIPES = sorted(p for p in (EXAMPLES / "configs").glob("[as]*gcn_*.yaml"))
 LAYOUTS = {"kinetics": "openpose18", "nw_ucla": "kinect20", "msr_action3d": "msr20"}
 
 

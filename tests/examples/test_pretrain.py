@@ -16,8 +16,9 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
+from transformers import AutoModel
 
-from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining, SkeletonFeatureExtractor
+from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining, SkeletonFeatureExtractor, STGCNModel
 from skeleton_transformers.data.augmentation import SkeletonAugmentation
 from skeleton_transformers.data.corpora import get_corpus
 from skeleton_transformers.data.datasets import SampleKey, SkeletonDataset
@@ -122,6 +123,21 @@ def hico_recipe(store, tmp_path):
 
 
 @pytest.fixture
+def mcc_recipe(store, tmp_path):
+    """The same with MCC around a graph network: clips, a memory that wraps round, a key encoder, dropout."""
+    sizes = {"hidden_sizes": [8, 8], "strides": [2, 2], "hidden_dropout_prob": 0.2}
+    options = {"backbone": "stgcn", "backbone_config": sizes, "speeds": [1, 2, 4], "clip_frames": 16}
+    options |= {"queue_size": 10, "momentum": 0.9, "decoder_sizes": [8, 8, 8, 8]}
+    return write_recipe(
+        tmp_path,
+        store,
+        model={"family": "mcc", "preset": "tiny", "overrides": options},
+        features={"num_frames": 40},
+        published_features={"num_frames": 24},
+    )
+
+
+@pytest.fixture
 def recipe(store, tmp_path):
     """A recipe of Hi-TRS, with dropout."""
     overrides = {**TINY, "attention_head_size": 4, "hidden_dropout_prob": 0.2}
@@ -197,9 +213,14 @@ def test_every_recipe_loads_and_names_existing_settings(path):
     layout = get_layout(corpus.layout)
     extractor = build_feature_extractor(recipe.features, layout)
     build_feature_extractor({**recipe.features, **recipe.published_features}, layout)
+    if recipe.model.from_pretrained is not None:  # the first stage is a recipe, too, of the same size
+        first = EXAMPLES / "configs" / f"{Path(recipe.model.from_pretrained).name}.yaml"
+        assert load_recipe(first, PreTrainingRecipe).model.preset == recipe.model.preset
+        recipe.model.from_pretrained = None
     config = build_model_config(recipe.model, layout, extractor.num_channels)
     assert config.skeleton_layout == layout
-    SkeletonAugmentation.from_dict(recipe.augmentation, layout=layout)
+    if recipe.augmentation is not None:
+        SkeletonAugmentation.from_dict(recipe.augmentation, layout=layout)
     assert Path(recipe.output_dir).name == path.stem
 
 
@@ -248,6 +269,17 @@ def test_launch_configurations_are_understood(path):
 
 def test_the_slurm_script_is_valid_shell():
     subprocess.run(["bash", "-n", str(EXAMPLES / "slurm" / "pretrain_multinode.sh")], check=True)
+
+
+def test_mcc_recipes_of_ntu_have_the_published_settings():
+    for backbone, epochs, decay in (("stgcn", 80, [10, 50]), ("agcn", 50, [30, 40]), ("asgcn", 90, [40, 60, 80])):
+        path = EXAMPLES / "configs" / f"mcc_{backbone}_ntu60_xsub_joint_pretrain.yaml"
+        training = load_recipe(path, PreTrainingRecipe).training
+        assert (training.epochs, training.decay_epochs, training.learning_rate) == (epochs, decay, 0.1)
+        assert (training.optimizer, training.sgd_momentum, training.weight_decay) == ("sgd", 0.9, 1e-4)
+        assert training.batch_size * training.gradient_accumulation_steps == 64
+        fields = load_recipe(path, PreTrainingRecipe).model.overrides
+        assert fields == {"backbone": backbone}  # everything else is the default, which is that of the paper
 
 
 def test_a_run_leaves_a_model_a_log_and_checkpoints(recipe, tmp_path, store):
@@ -312,6 +344,39 @@ def test_hico_resumes_bitwise_with_queues_and_key_encoder(hico_recipe, tmp_path)
     first, second = (load_file(list_checkpoints(path)[-1] / "model.safetensors") for path in (folder, again))
     assert first.keys() == second.keys() and any(name.startswith("queues.") for name in first)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_mcc_publishes_its_backbone_and_resumes_bitwise_with_memory_and_key_encoder(mcc_recipe, tmp_path):
+    """The folder of a run holds a plain model of the backbone's family; the checkpoints hold everything."""
+    assert run(mcc_recipe) == 0
+    folder, again = tmp_path / "run", tmp_path / "again"
+    for encoder in (STGCNModel.from_pretrained(folder), AutoModel.from_pretrained(folder)):
+        assert type(encoder) is STGCNModel and encoder.config.hidden_sizes == [8, 8]
+    extractor = SkeletonFeatureExtractor.from_pretrained(folder)
+    assert extractor.num_frames == 24
+    take = np.random.default_rng(0).normal(size=(50, 25, 3)).astype(np.float32)
+    with torch.no_grad():
+        assert encoder.eval()(**extractor(take, return_tensors="pt")).pooler_output.shape == (1, 8)
+    AutoModel.from_pretrained(list_checkpoints(folder)[0] / "model")
+    card = (folder / "README.md").read_text()
+    assert "su2021mcc" in card and "yan2018stgcn" in card and "triplet accuracy" in card
+    state = load_file(list_checkpoints(folder)[-1] / "model.safetensors")
+    for name, tensor in weights(folder).items():
+        assert torch.equal(tensor, state[f"backbone.{name}"]), name
+    assert state["key_backbone.num_updates"].item() == 12 and state["memory.sources"].min() >= 0
+
+    shutil.copytree(folder, again)
+    (again / "model.safetensors").unlink()
+    for checkpoint in list_checkpoints(again)[1:]:
+        shutil.rmtree(checkpoint)
+    assert run(mcc_recipe, f"output_dir={again}", "training.num_workers=1", "--resume") == 0
+    assert_same_run(folder, again)
+    other = load_file(list_checkpoints(again)[-1] / "model.safetensors")
+    assert state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
+
+    # Another run can start from the encoder.
+    more = [f"model.from_pretrained={folder}", f"output_dir={tmp_path / 'more'}", "training.max_steps=3"]
+    assert run(mcc_recipe, *more) == 0
 
 
 @pytest.mark.slow  # starts four processes

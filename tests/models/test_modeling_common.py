@@ -28,10 +28,13 @@ from skeleton_transformers import (
     MAMPForActionRecognition,
     MAMPForPreTraining,
     MAMPModel,
+    MCCConfig,
+    MCCForPreTraining,
     STGCNConfig,
     STGCNForActionRecognition,
     STGCNModel,
 )
+from skeleton_transformers.data.mcc_collator import MCCPreTrainingCollator
 from skeleton_transformers.modeling_loading import CheckpointError
 from skeleton_transformers.models.asgcn.modeling_asgcn import ASGCNLinkInference
 from skeleton_transformers.models.families import get_family
@@ -655,3 +658,69 @@ def test_tasks_in_half_precision_are_close(case, role):
         half = model.to(torch.bfloat16)(**data)[0]
     for actual in (mixed, half):
         assert (actual.float() - expected).abs().mean() < 0.05 * expected.abs().mean()
+
+
+# -- MCC around every encoder ------------------------------------------------------------------------------------------
+
+
+# One case of every family.
+BACKBONES = {case.config.model_type: case for case in reversed(CASES.values())}
+
+
+@pytest.fixture(params=sorted(BACKBONES))
+def backbone(request) -> Case:
+    return copy.deepcopy(BACKBONES[request.param])
+
+
+def mcc_batch(config):
+    data = inputs()
+    items = [
+        {"keypoints": keypoints.numpy(), "frame_mask": mask.numpy(), "key": (row, 0)}
+        for row, (keypoints, mask) in enumerate(zip(data["keypoints"], data["frame_mask"], strict=True))
+    ]
+    return MCCPreTrainingCollator.from_config(config, seed=0)(items)
+
+
+def make_mcc(backbone):
+    small = {"queue_size": 8, "decoder_sizes": [8, 8, 8, 8]}
+    return make(
+        MCCForPreTraining, MCCConfig(backbone=backbone.config.model_type, backbone_config=backbone.config, **small)
+    )
+
+
+def test_mcc_trains_every_encoder(backbone):
+    """What learns when an encoder is trained alone learns here, too; what is under the masks does not matter."""
+    model = make_mcc(backbone).train()
+    data = mcc_batch(model.config)
+    for name, tensor in data.items():
+        if name.endswith("keypoints"):
+            mask = data["frame_mask" if name == "keypoints" else name.replace("keypoints", "mask")]
+            data[name] = tensor.masked_fill(~mask[..., None, None], torch.nan)
+    output = model(**data)
+    output.loss.backward()
+    assert all(torch.isfinite(value) for value in output.values()) and len(output) == 8
+    alone = make(backbone.encoder, backbone.config).train()
+    alone(**inputs()).pooler_output.square().sum().backward()
+    learns = {name for name, parameter in alone.named_parameters() if parameter.grad is not None}
+    for name, parameter in model.named_parameters():
+        if not name.startswith("backbone.") or name.removeprefix("backbone.") in learns:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
+
+
+def test_mcc_is_saved_and_leaves_an_encoder_behind(backbone, tmp_path):
+    model = make_mcc(backbone)
+    model.save_pretrained(tmp_path / "mcc")
+    loaded, info = MCCForPreTraining.from_pretrained(tmp_path / "mcc", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for name, tensor in model.state_dict().items():
+        if not name.startswith("memory."):  # the state of a training run
+            assert torch.equal(loaded.state_dict()[name], tensor), name
+    published, weights = model.published(model.state_dict())
+    published.save_pretrained(tmp_path / "encoder", state_dict=weights)
+    for model_class in (backbone.encoder, backbone.recognition):
+        started = model_class.from_pretrained(tmp_path / "encoder")
+        for name, tensor in started.base_model.state_dict().items():
+            assert torch.equal(tensor, model.backbone.state_dict()[name]), name
+    again = MCCForPreTraining.from_pretrained(tmp_path / "encoder", config=model.config)
+    for name, tensor in again.backbone.state_dict().items():
+        assert torch.equal(tensor, model.backbone.state_dict()[name]), name

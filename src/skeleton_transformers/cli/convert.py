@@ -10,15 +10,18 @@ import typer
 from ..models.families import FAMILIES, get_family
 
 
+CONVERTIBLE = [name for name, family in FAMILIES.items() if family.has_converter]
+
+
 def convert(
-    family: Annotated[str, typer.Argument(help=f"Whose checkpoint it is: {', '.join(FAMILIES)}.")],
+    family: Annotated[str, typer.Argument(help=f"Whose checkpoint it is: {', '.join(CONVERTIBLE)}.")],
     file: Annotated[Path, typer.Argument(help="The authors' file (.pth).")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
 ) -> None:
     """Convert an original checkpoint; nothing inside it is executed."""
-    if family not in FAMILIES:
+    if family not in CONVERTIBLE:
         raise typer.BadParameter(
-            f"there is no converter for {family!r}; known: {', '.join(FAMILIES)}", param_hint="FAMILY"
+            f"there is no converter for {family!r}; known: {', '.join(CONVERTIBLE)}", param_hint="FAMILY"
         )
     if not file.is_file():
         typer.echo(f"Error: there is no file {file}", err=True)

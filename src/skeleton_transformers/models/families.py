@@ -3,6 +3,7 @@
 import importlib
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -37,6 +38,11 @@ class Family:
             return None
         prefix = "configuration" if role == "configuration" else "modeling"
         return getattr(importlib.import_module(f".{self.model_type}.{prefix}_{self.model_type}", __package__), name)
+
+    @property
+    def has_converter(self) -> bool:
+        """Whether there are checkpoints of the family's authors, and so a converter."""
+        return (Path(__file__).parent / self.model_type / f"convert_{self.model_type}_original.py").exists()
 
     def load_converter(self) -> Any:
         """Module that converts the checkpoints of the family's authors, with `convert_original_checkpoint(source, folder)`."""
