@@ -20,6 +20,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from skeleton_transformers.hub.background import BackgroundPublisher, PublishingCallback
 from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.hub.publishing import full_repository_name, publish
 from skeleton_transformers.training.finetuning import FineTuningRecipe
@@ -51,6 +52,7 @@ def write_card(output: Path, recipe: FineTuningRecipe, results: dict[str, Any], 
         ),
         recipe=(output / "recipe.yaml").read_text(encoding="utf-8"),
         results=task.headline(results),
+        measured=results,
         dataset_name=store.corpus or "recordings",
         dataset_split=f"{recipe.data.protocol}, {recipe.data.eval_part}",
         provenance=results,
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="YAML file")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in output_dir")
-    parser.add_argument("--push_to_hub", action="store_true", help="publish the trained model on the Hub")
+    parser.add_argument("--push_to_hub", action="store_true", help="publish every checkpoint, and then the model, on the Hub")
     parser.add_argument("--hub_model_id", help="where: owner/name; default the name of output_dir under your account")
     parser.add_argument("--hub_private_repo", action="store_true", help="make a new repository private")
     known, overrides = parser.parse_known_args(arguments)
@@ -73,11 +75,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     recipe = load_recipe(known.recipe, FineTuningRecipe, overrides)
     if known.push_to_hub:  # a missing token is better known before than after hours of training
         repository = full_repository_name(known.hub_model_id or Path(recipe.output_dir).name)
-    results, task, model, is_main = fine_tune(recipe, resume=known.resume)
+    callbacks = []
+    if known.push_to_hub:
+        publisher = BackgroundPublisher(repository, private=known.hub_private_repo)
+        callbacks = [PublishingCallback(publisher, [Path(recipe.output_dir) / "recipe.yaml"])]
+    results, task, model, is_main = fine_tune(recipe, known.resume, callbacks)
     if not is_main:
         return results
     write_card(Path(recipe.output_dir), recipe, results, task, model)
     if known.push_to_hub:
+        publisher.finish()
         print(publish(recipe.output_dir, repository, private=known.hub_private_repo))
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in task.headline(results).items())
     print(

@@ -74,6 +74,7 @@ def write_card(file: Path, runs: Path, target: Path) -> bool:
             dataset_name=corpus,
             dataset_split=f"{data.get('protocol')}, {data.get('eval_part', 'test')}",
             provenance=found[0] if found else None,
+            measured=found[0] if found else None,
             repo_id=f"owner/{name.replace('_', '-')}",
         )
         (target / f"{name}.md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")

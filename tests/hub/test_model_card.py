@@ -102,6 +102,7 @@ def test_card_says_what_a_user_must_know(model_folder):
     assert "| seed | 3 |" in card and "| num train samples | 0 |" in card
     assert ("| Top-1 accuracy | 33.33 % |" in card) == (task == "action-recognition")
     assert "{{" not in card and "{%" not in card
+    assert ("views): not measured." in card) == (task == "action-recognition")  # said beside results only
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -141,7 +142,19 @@ def test_several_runs_the_published_value_and_the_terms_of_the_data(tmp_path):
         published={"Top-1 accuracy": 0.86},
         dataset_name="ntu60",
         provenance={"wall_time_seconds": 5400, "device": "cpu", "num_processes": 2},
-        robustness="82.0 % with a tenth of the joints lost",
+        measured={
+            "expected_calibration_error": 0.0525,
+            "reliability_bins": [
+                {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
+                {"low": 0.5, "high": 1.0, "count": 40, "confidence": 0.8, "accuracy": 0.7475},
+            ],
+            "robustness": {
+                "top1_accuracy": 0.9,
+                "corruptions": {
+                    "missing_joints": {"unit": "percent", "amounts": [5, 15], "top1_accuracy": [0.82, 0.5]}
+                },
+            },
+        },
         num_labels=60,
     )
     card = path.read_text()
@@ -149,5 +162,7 @@ def test_several_runs_the_published_value_and_the_terms_of_the_data(tmp_path):
     assert "| Error (mm) | 42 ± 2.82843 (2 runs) | - |" in card and "| Top-5 accuracy | 90.00 % | - |" in card
     assert "Terms of the data: NTU RGB+D" in card and "60 classes" in card
     assert "Training took 1.50 hours on 2 x cpu" in card
-    assert "other views): 82.0 % with a tenth of the joints lost." in card
+    assert "Expected calibration error: 5.25 %." in card
+    assert "| 50 to 100 % | 40 | 80.0 % | 74.8 % |" in card and "| 0 to 50 %" not in card
+    assert "| none | | 90.0 % |" in card and "| missing joints | percent | 5: 82.0 %, 15: 50.0 % |" in card
     assert ModelCard.load(path).data.eval_results[0].metric_value == 0.82

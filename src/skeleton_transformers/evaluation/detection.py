@@ -332,6 +332,16 @@ class DetectionEvaluation:
     truth: list[Segment]
     videos: list[str]
 
+    def takes(self) -> dict[str, dict[str, list[list[float]]]]:
+        """`detections` and `truth` of every take as `[label, start, end, confidence]`, JSON-able."""
+        return {
+            video: {
+                kind: [list(one[:4]) for one in segments if one.video == video]
+                for kind, segments in (("detections", self.detections), ("truth", self.truth))
+            }
+            for video in self.videos
+        }
+
 
 def predict_frames(
     model: Any, keypoints: np.ndarray, frame_mask: np.ndarray, progress: bool = False, chunk_frames: int | None = None

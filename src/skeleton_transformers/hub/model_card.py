@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from ..data.corpora import get_corpus, list_corpora
 from ..skeletons import SkeletonLayout
+from .results import eval_result, measured_section
 
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -137,7 +138,7 @@ def write_model_card(
     repo_id: str | None = None,
     limitations: str = DEFAULT_LIMITATIONS,
     intended_use: str | None = None,
-    robustness: str | None = None,
+    measured: Mapping[str, Any] | None = None,
     num_labels: int | None = None,
 ) -> Path:
     """Write `README.md` into the folder of a saved model.
@@ -165,7 +166,8 @@ def write_model_card(
         repo_id: Hub id that the example shall load; default the folder itself.
         limitations: What the reader must know before using the model.
         intended_use: What the model is for; default a sentence for the task.
-        robustness: What was measured under noise, lost joints or other views; default "not measured".
+        measured: What else is known of the model, as `results.json` has it: `expected_calibration_error` with `reliability_bins`, and
+            `robustness`.
         num_labels: Classes of the model, for the default of `intended_use`.
 
     Returns:
@@ -182,15 +184,13 @@ def write_model_card(
     }
     means = {name: statistics.fmean(values) for name, values in runs.items()}
     eval_results = [
-        EvalResult(
-            task_type=pipeline_tag or task,
+        eval_result(
+            name,
+            value,
+            task=pipeline_tag or task,
+            dataset=dataset_name,
+            split=dataset_split,
             task_name=task.replace("-", " "),
-            dataset_type=dataset_name.lower().replace(" ", "-"),
-            dataset_name=dataset_name,
-            dataset_split=dataset_split,
-            metric_type=name.lower().replace("-", "").replace(" ", "_"),
-            metric_name=name,
-            metric_value=round(float(value), 5),
         )
         for name, value in means.items()
     ]
@@ -233,7 +233,7 @@ def write_model_card(
         compared=bool(published),
         intended_use=intended_use or _USES[task].format(labels=num_labels or "the"),
         terms=f"{known_corpus.title}: {known_corpus.terms}" if known_corpus else None,
-        robustness=robustness,
+        measured=measured_section(measured or {}),
         training_cost=_training_cost(provenance or {}),
         dataset_name=dataset_name,
         dataset_split=dataset_split,

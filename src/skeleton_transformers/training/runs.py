@@ -7,18 +7,29 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import AutoConfig, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..data.augmentation import SkeletonAugmentation
-from ..evaluation.protocols import check_parts
+from ..data.storage import SkeletonStore
+from ..evaluation.protocols import check_parts, default_protocol
 from ..evaluation.subsets import label_subset, save_label_subset
+from ..feature_extraction_skeleton import SkeletonFeatureExtractor
 from .finetuning import FineTuningRecipe, FineTuningTrainer, build_model
-from .recipes import RecipeError, build_feature_extractor, save_recipe
+from .recipes import (
+    DataSection,
+    ModelSection,
+    RecipeError,
+    build_feature_extractor,
+    layout_reference,
+    save_recipe,
+)
 from .tasks import TASKS, Task
 
 
@@ -41,7 +52,9 @@ class FineTuned(NamedTuple):
     is_main: bool
 
 
-def fine_tune(recipe: FineTuningRecipe, resume: bool = False) -> FineTuned:
+def fine_tune(
+    recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
+) -> FineTuned:
     """Train as a recipe says, and evaluate.
 
     `output_dir` receives the model with its feature extractor, `results.json`, `label_subset.json` (which recordings were seen),
@@ -50,6 +63,7 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False) -> FineTuned:
     Args:
         recipe: what to train, on what, and how.
         resume: continue from the last checkpoint in `output_dir`, if there is one.
+        callbacks: of the Trainer, such as one that publishes checkpoints.
 
     Raises:
         RecipeError: the recipe cannot be carried out.
@@ -132,6 +146,7 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False) -> FineTuned:
         compute_metrics=task.compute_metrics(),
         training=training,
         seed=recipe.seed,
+        callbacks=list(callbacks),
     )
     if trainer.is_world_process_zero():
         output.mkdir(parents=True, exist_ok=True)
@@ -178,4 +193,60 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False) -> FineTuned:
     return FineTuned(results, task, model, trainer.is_world_process_zero())
 
 
-__all__ = ["FineTuned", "fine_tune"]
+def evaluate_fine_tuning(
+    checkpoint: str,
+    store: str | Path,
+    output_dir: str | Path,
+    *,
+    protocol: str | None = None,
+    label_fraction: float = 1.0,
+    train_part: str = "train",
+    eval_part: str = "test",
+    seed: int = 0,
+    recipe: FineTuningRecipe | None = None,
+) -> dict[str, Any]:
+    """Fine-tune a recogniser from an encoder with a share of the labels, and score it: the semi-supervised and transfer protocols.
+
+    The store may be of another corpus than the encoder's, and of another joint layout: its recordings are then brought to that of
+    the encoder. `label_subset.json` in `output_dir` lists the recordings whose labels were used.
+
+    Args:
+        checkpoint: folder or Hub id of an encoder with its feature extractor.
+        store: folder of the recordings.
+        output_dir: folder for the run.
+        protocol: split of the corpus; None takes the first one.
+        label_fraction: share of the labels, such as 0.01, 0.05 or 0.1.
+        train_part, eval_part: parts of the split.
+        seed: of the share of the labels, the head, the order and dropout.
+        recipe: how to train, with its own features and augmentation; default [`TrainingSection`] (Hi-TRS, Sec. 4.2, without
+            augmentation) on the features of the encoder. Its data, checkpoint, seed and folder are replaced.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        RecipeError: the encoder cannot be trained so.
+    """
+    opened = SkeletonStore.open(store)
+    layout = SkeletonFeatureExtractor.from_pretrained(checkpoint).skeleton_layout
+    data = replace(
+        DataSection("") if recipe is None else recipe.data,
+        store=str(store),
+        protocol=default_protocol(opened) if protocol is None else protocol,
+        train_part=train_part,
+        eval_part=eval_part,
+        label_fraction=label_fraction,
+        layout=None if layout.joints == opened.layout.joints else layout_reference(layout),
+    )
+    model = ModelSection() if recipe is None else recipe.model
+    model = replace(model, family=AutoConfig.from_pretrained(checkpoint).model_type, from_pretrained=str(checkpoint))
+    changes: dict[str, Any] = {"model": model, "data": data, "output_dir": str(output_dir), "seed": seed}
+    chosen = FineTuningRecipe(**changes) if recipe is None else replace(recipe, **changes)
+    if chosen.task != "recognition" or chosen.training.mode != "finetune":
+        raise RecipeError(
+            f"the recipe is for task: {chosen.task} with training.mode={chosen.training.mode}; this protocol fine-tunes recognisers"
+        )
+    return {**fine_tune(chosen).results, "protocol": "fine-tuning"}
+
+
+__all__ = ["FineTuned", "evaluate_fine_tuning", "fine_tune"]

@@ -189,14 +189,7 @@ class Detection(Task):
             seed=self.recipe.seed,
         )
         if trainer.is_world_process_zero():
-            takes = {
-                video: {
-                    kind: [list(one[:4]) for one in segments if one.video == video]
-                    for kind, segments in (("detections", found.detections), ("truth", found.truth))
-                }
-                for video in found.videos
-            }
-            content = {"label_names": list(detection_labels(self.store).values()), "takes": takes}
+            content = {"label_names": list(detection_labels(self.store).values()), "takes": found.takes()}
             (output / "detections.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
         return {"task": "action detection", **found.results}
 
