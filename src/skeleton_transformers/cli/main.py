@@ -8,16 +8,17 @@ from .evaluate import evaluate
 from .inspect import inspect
 from .predict import predict
 from .prepare import merge, prepare
+from .profile import profile
 from .publish import publish
 from .render import render
 
 
 app = typer.Typer(
-    help="Prepare skeleton recordings; predict, evaluate, draw, convert and publish with skeleton models.",
+    help="Prepare skeleton recordings; predict, evaluate, draw, convert, publish and profile with skeleton models.",
     no_args_is_help=True,
     add_completion=False,
 )
-for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert, publish):
+for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert, publish, profile):
     app.command()(verb)
 
 
