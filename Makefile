@@ -48,7 +48,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP_INSTALL) --editable ".[test,tensorboard,recordings]"
+	$(PIP_INSTALL) --editable ".[test,tensorboard,recordings,export]"
 	touch $@
 
 .venv/installed-docs: .venv/installed

@@ -5,6 +5,7 @@ import typer
 from .check import check
 from .convert import convert
 from .evaluate import evaluate
+from .export import export
 from .inspect import inspect
 from .predict import predict
 from .prepare import merge, prepare
@@ -14,11 +15,11 @@ from .render import render
 
 
 app = typer.Typer(
-    help="Prepare skeleton recordings; predict, evaluate, draw, convert, publish and profile with skeleton models.",
+    help="Prepare skeleton recordings; predict, evaluate, draw, convert, export, publish and profile with skeleton models.",
     no_args_is_help=True,
     add_completion=False,
 )
-for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert, publish, profile):
+for verb in (prepare, merge, check, inspect, render, predict, evaluate, convert, export, publish, profile):
     app.command()(verb)
 
 
