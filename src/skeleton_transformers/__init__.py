@@ -64,12 +64,6 @@ _PUBLIC = {
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
-    "StudentTeacherConfig": "models.student_teacher.configuration_student_teacher",
-    "StudentTeacherForActionDetection": "models.student_teacher.modeling_student_teacher",
-    "StudentTeacherForActionRecognition": "models.student_teacher.modeling_student_teacher",
-    "StudentTeacherForMotionPrediction": "models.student_teacher.modeling_student_teacher",
-    "StudentTeacherForPreTraining": "models.student_teacher.modeling_student_teacher",
-    "StudentTeacherModel": "models.student_teacher.modeling_student_teacher",
     "StreamingRecognizer": "pipelines.streaming",
     "clean": "data.cleaning",
     "convert_layout": "skeletons",
@@ -137,14 +131,6 @@ if TYPE_CHECKING:
         STGCNForActionRecognition,
         STGCNForMotionPrediction,
         STGCNModel,
-    )
-    from .models.student_teacher.configuration_student_teacher import StudentTeacherConfig
-    from .models.student_teacher.modeling_student_teacher import (
-        StudentTeacherForActionDetection,
-        StudentTeacherForActionRecognition,
-        StudentTeacherForMotionPrediction,
-        StudentTeacherForPreTraining,
-        StudentTeacherModel,
     )
     from .pipelines.streaming import StreamingRecognizer
     from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
@@ -217,12 +203,6 @@ __all__ = [
     "SkeletonStore",
     "SkeletonStoreWriter",
     "StreamingRecognizer",
-    "StudentTeacherConfig",
-    "StudentTeacherForActionDetection",
-    "StudentTeacherForActionRecognition",
-    "StudentTeacherForMotionPrediction",
-    "StudentTeacherForPreTraining",
-    "StudentTeacherModel",
     "__version__",
     "clean",
     "convert_layout",
