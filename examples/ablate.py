@@ -6,15 +6,29 @@
 The file names tables, their rows, and the settings that each row changes in the recipe of pre-training (see reproduce_table.py). Every row
 is pre-trained for every seed, and judged frozen (nearest neighbour and linear probe), or fine-tuned for each --task, beside training from
 scratch; what exists is not repeated and an interrupted run is continued. It ends with the tables, as Markdown: mean and
-standard deviation over the seeds.
+standard deviation over the seeds. Times (s/epoch, of pre-training on one process) compare rows of one machine.
 """
 
 import argparse
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import reproduce_table
 import yaml
 from reproduce_table import DEFAULT_SPLITS, Table, find_recipe, fine_tune, frozen, measures, pretrain, read
+
+from skeleton_transformers.training.checkpoints import read_run_log
+
+
+def cost(encoder: Path) -> dict[str, float]:
+    """Seconds that a pass over the recordings took in pre-training, if its log is there."""
+    if not (encoder / "log.jsonl").exists():
+        return {}
+    log = [record for record in read_run_log(encoder / "log.jsonl") if record["part"] == "train"]
+    training = yaml.safe_load((encoder / "recipe.yaml").read_text(encoding="utf-8"))["training"]
+    sequences = training["batch_size"] * training["gradient_accumulation_steps"] * log[-1]["step"] / log[-1]["epoch"]
+    return {"s/epoch": sequences / statistics.median(record["sequences_per_second"] for record in log)}
 
 
 def main(words: list[str] | None = None) -> None:
@@ -48,8 +62,10 @@ def main(words: list[str] | None = None) -> None:
     folder = arguments.output or Path("runs") / f"{family}_{corpus}_ablation"
     split = arguments.split or DEFAULT_SPLITS[corpus]
 
-    def judge(encoder: Path | None, name: str, seed: int) -> dict[str, float]:
-        """The numbers of one encoder, or of none, by name."""
+    def judge(
+        encoder: Path | None, name: str, seed: int, family: str = family, changed: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """The numbers of one encoder, or of none but the settings that are `changed`, by name."""
         if not arguments.task:
             if encoder is None:
                 return {}
@@ -62,11 +78,14 @@ def main(words: list[str] | None = None) -> None:
             kinds = (task, "scratch") if task == "recognition" else (task,)
             recipe = find_recipe(family, corpus, split, stream, *kinds)
             run = folder / f"{name}{stream}_seed{seed}_{task}"
-            fields = [f"data.protocol={split}", *arguments.finetuning]
+            fields = [f"data.protocol={split}", *changed, *arguments.finetuning]
             mode = "linear" if task == "linear" else "finetune"
             fine_tune(recipe, arguments.store, run, stream, seed, encoder, fields, mode)
             if not arguments.dry_run:
-                own = measures(task, read(run / "results.json"))[""]
+                results = read(run / "results.json")
+                own = measures(task, results)[""]
+                if task == "recognition":
+                    own["top-5"] = 100 * results["top5_accuracy"]
                 found.update(
                     {measure if task == "detection" else f"{task} {measure}": v for measure, v in own.items()}
                 )
@@ -80,10 +99,18 @@ def main(words: list[str] | None = None) -> None:
         for row, fields in tables[title].items():
             # Rows of different tables that change the same things are one run.
             name = "".join(f"{field.rpartition('.')[2]}_" for field in sorted(fields))
+            # A row may take the recipes of another family, or leave pre-training out.
+            row_family = next(
+                (field.partition("=")[2] for field in fields if field.startswith("model.family=")), family
+            )
+            changed = [field for field in fields if not field.startswith(("model.family=", "training.mode="))]
             for seed in arguments.seeds:
-                overrides = [*arguments.pretraining, *fields]
-                encoder = pretrain(family, corpus, arguments.store, folder, stream, seed, overrides, name, split)
-                table.add(row, judge(encoder, name, seed))
+                if "training.mode=scratch" in fields:
+                    table.add(row, judge(None, name, seed, row_family, changed))
+                    continue
+                overrides = [*arguments.pretraining, *changed]
+                encoder = pretrain(row_family, corpus, arguments.store, folder, stream, seed, overrides, name, split)
+                table.add(row, {**judge(encoder, name, seed, row_family), **cost(encoder)})
         written.append(str(table))
     if arguments.dry_run:
         return

@@ -81,16 +81,19 @@ def build_optimizer(model, recipe: PreTrainingRecipe) -> torch.optim.Optimizer:
     groups = parameter_groups(model, training.weight_decay, training.decay_all)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.999), eps=1e-8)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, training.adam_beta2), eps=1e-8)
 
 
 def build_schedule(optimizer, recipe: PreTrainingRecipe, max_steps: int, steps_per_epoch: int):
-    training = recipe.training
+    training, warmup_steps = recipe.training, recipe.training.warmup_steps
+    if training.warmup_epochs is not None:
+        warmup_steps = training.warmup_epochs * steps_per_epoch
     if training.schedule == "steps":
         decay_steps = [epoch * steps_per_epoch for epoch in training.decay_epochs]
-        return step_schedule(optimizer, training.warmup_steps, decay_steps)
+        return step_schedule(optimizer, warmup_steps, decay_steps)
+    rates = {"learning_rate": training.learning_rate, "final_learning_rate": training.final_learning_rate}
     return pretraining_schedule(
-        optimizer, training.learning_rate, training.warmup_steps, max_steps, training.final_learning_rate
+        optimizer, warmup_steps=warmup_steps, total_steps=max_steps, shape=training.schedule, **rates
     )
 
 
@@ -188,6 +191,7 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
         model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
     else:
         model = model_class(config)
+    model.before_training(max_steps)
     metrics = model.metrics
     if model.has_idle_parameters:
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)

@@ -65,6 +65,12 @@ _PUBLIC = {
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
     "StreamingRecognizer": "pipelines.streaming",
+    "StudentTeacherConfig": "models.student_teacher.configuration_student_teacher",
+    "StudentTeacherForActionDetection": "models.student_teacher.modeling_student_teacher",
+    "StudentTeacherForActionRecognition": "models.student_teacher.modeling_student_teacher",
+    "StudentTeacherForMotionPrediction": "models.student_teacher.modeling_student_teacher",
+    "StudentTeacherForPreTraining": "models.student_teacher.modeling_student_teacher",
+    "StudentTeacherModel": "models.student_teacher.modeling_student_teacher",
     "clean": "data.cleaning",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
@@ -133,6 +139,14 @@ if TYPE_CHECKING:
         STGCNModel,
     )
     from .pipelines.streaming import StreamingRecognizer
+    from .models.student_teacher.configuration_student_teacher import StudentTeacherConfig
+    from .models.student_teacher.modeling_student_teacher import (
+        StudentTeacherForActionDetection,
+        StudentTeacherForActionRecognition,
+        StudentTeacherForMotionPrediction,
+        StudentTeacherForPreTraining,
+        StudentTeacherModel,
+    )
     from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
 
 
@@ -203,6 +217,12 @@ __all__ = [
     "SkeletonStore",
     "SkeletonStoreWriter",
     "StreamingRecognizer",
+    "StudentTeacherConfig",
+    "StudentTeacherForActionDetection",
+    "StudentTeacherForActionRecognition",
+    "StudentTeacherForMotionPrediction",
+    "StudentTeacherForPreTraining",
+    "StudentTeacherModel",
     "__version__",
     "clean",
     "convert_layout",

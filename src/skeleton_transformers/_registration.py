@@ -63,7 +63,7 @@ _REGISTRATIONS: dict[str, Callable[[], None]] = {
     "transformers.models.auto.modeling_auto": _register_models,
     _LAYERS: _register_models,
     "transformers.pipelines": _register_pipelines,
-    **{family.modeling_module: _register_models for family in (*FAMILIES.values(), ENSEMBLE)},
+    **{name: _register_models for family in (*FAMILIES.values(), ENSEMBLE) for name in family.modules},
 }
 
 

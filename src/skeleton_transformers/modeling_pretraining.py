@@ -42,6 +42,9 @@ class PreTrainingObjective:
         """Whether a task is switched off, which leaves its head without a gradient."""
         return not all(getattr(self.config, weight) for weight in self.tasks)
 
+    def before_training(self, num_steps: int) -> None:
+        """Called in every process before a run of `num_steps` optimiser steps, for what changes over its length."""
+
     def after_optimizer_step(self) -> None:
         """Called in every process after every optimiser step, for what follows the parameters, such as a teacher."""
 

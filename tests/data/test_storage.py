@@ -404,3 +404,23 @@ def test_verify_finds_an_edited_description(tmp_path, samples):
     _edit(store.path, label_names=["run", "walk", "jump"])
     with pytest.raises(ValueError, match="store.json: its own checksum does not match"):
         SkeletonStore.open(store.path).verify()
+
+
+def test_a_store_of_some_recordings_only(tmp_path, samples):
+    store = write_store(tmp_path / "store", samples)
+    chosen = [samples[4].name, samples[1].name]
+    some = store.only(chosen)
+    assert len(some) == 2 and list(some.names) == [samples[1].name, samples[4].name]
+    assert some.labels.tolist() == [1, 1] and some.num_frames.tolist() == [5, 8]
+    for other in (some, pickle.loads(pickle.dumps(some)), some.in_layout(some.layout)):
+        assert_same(other[0], samples[1])
+        assert_same(other[1], samples[4])
+        assert len(other.only([samples[4].name])) == 1
+    assert_same(pickle.loads(pickle.dumps(some.only([samples[4].name])))[0], samples[4])
+    assert len(store) == 6 and some.checksum == store.checksum
+    with pytest.raises(
+        ValueError, match="asks .* for 1 of 2 names, the first is 'nobody'; draw it from this very store"
+    ):
+        store.only([samples[0].name, "nobody"])
+    with pytest.raises(ValueError, match="for nothing"):
+        store.only([])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeleton_transformers.evaluation.subsets import label_subset, load_label_subset, save_label_subset
+from skeleton_transformers.evaluation.subsets import corpus_subset, label_subset, load_label_subset, save_label_subset
 
 
 def test_stratified_sizes_follow_the_published_one_percent():
@@ -69,3 +69,27 @@ def test_impossible_shares_are_refused(fraction):
 def test_unknown_sampling_is_refused():
     with pytest.raises(ValueError, match="'stratified' or 'uniform', got 'random'"):
         label_subset(np.zeros(5, dtype=int), 0.5, 0, "random")
+
+
+def test_a_quarter_of_a_corpus_has_a_quarter_of_every_class_and_subject():
+    rng = np.random.default_rng(0)
+    labels, subjects = np.repeat(np.arange(60), 948), np.tile(np.arange(40), 1422)  # 56,880 as NTU RGB+D 60
+    order = rng.permutation(labels.size)
+    labels, subjects = labels[order], subjects[order]
+    chosen = corpus_subset(labels, subjects, 0.25, seed=0)
+    assert len(chosen) == 14_220 and (np.diff(chosen) > 0).all()
+    assert np.abs(np.bincount(labels[chosen]) - 237).max() <= 1
+    assert np.abs(np.bincount(subjects[chosen]) / 355.5 - 1).max() < 0.1
+    pairs = np.bincount(labels[chosen] * 40 + subjects[chosen], minlength=2400)
+    whole = np.bincount(labels * 40 + subjects, minlength=2400)
+    assert np.abs(pairs - whole / 4).max() < 1.0
+    assert np.array_equal(chosen, corpus_subset(labels, subjects, 0.25, seed=0))
+    assert not np.array_equal(chosen, corpus_subset(labels, subjects, 0.25, seed=1))
+    assert np.array_equal(corpus_subset(labels, subjects, 1.0, seed=0), np.arange(labels.size))
+
+
+def test_a_share_of_a_corpus_names_bad_input():
+    with pytest.raises(ValueError, match=r"fraction must lie in \(0, 1\], got 0"):
+        corpus_subset(np.zeros(3), np.zeros(3), 0.0, seed=0)
+    with pytest.raises(ValueError, match=r"a label and a subject of every sample, got \(3,\) and \(2,\)"):
+        corpus_subset(np.zeros(3), np.zeros(2), 0.5, seed=0)

@@ -20,9 +20,24 @@ def test_every_row_changes_existing_settings(path):
     config_class = get_family(path.stem).load("configuration")
     for rows in yaml.safe_load(path.read_text()).values():
         for fields in rows.values():
+            # a row of another family, or without pre-training
+            fields = [field for field in fields if not field.startswith(("model.family=", "training.mode="))]
             overrides = dict(field.removeprefix("model.overrides.").split("=") for field in fields)
             config = config_class.from_preset("tiny", **{name: yaml.safe_load(v) for name, v in overrides.items()})
             assert all(getattr(config, name) == yaml.safe_load(value) for name, value in overrides.items())
+
+
+def test_rows_of_another_family_and_without_pretraining():
+    ablation = EXAMPLES / "configs" / "ablations" / "student_teacher.yaml"
+    words = [sys.executable, str(EXAMPLES / "ablate.py"), str(ablation), "nw_ucla", "STORE", "--tables", "report"]
+    words += ["--task", "recognition", "--seeds", "0", "--dry_run"]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    runs = [line for line in printed.splitlines() if "_pretrain.yaml" in line]
+    assert len(runs) == 6 and sum("mamp_nw_ucla_pretrain.yaml" in line for line in runs) == 1
+    assert sum("mamp_nw_ucla_recognition.yaml" in line for line in printed.splitlines()) == 1
+    (supervised,) = (line for line in printed.splitlines() if "finetune.py" in line and "model.overrides." in line)
+    assert "training.mode=scratch" in supervised and "model.overrides.attention=joint" in supervised
+    assert "model.from_pretrained=null" in supervised
 
 
 @pytest.mark.slow  # pre-trains and evaluates two encoders on real recordings

@@ -33,6 +33,10 @@ from skeleton_transformers import (
     STGCNConfig,
     STGCNForActionRecognition,
     STGCNModel,
+    StudentTeacherConfig,
+    StudentTeacherForActionRecognition,
+    StudentTeacherForPreTraining,
+    StudentTeacherModel,
 )
 from skeleton_transformers.data.mcc_collator import MCCPreTrainingCollator
 from skeleton_transformers.modeling_loading import CheckpointError
@@ -129,8 +133,13 @@ CASES = {
     "mamp": mamp(),
     "mamp original": mamp(ignores_absent_persons=False),
     "mamp not resized": mamp(resize=False, num_frames=64, classifier="linear"),
-    "mamp spatial": mamp(attention="spatial"),
     "mamp temporal": mamp(attention="temporal", segment_length=1),
+    "student teacher": Case(
+        StudentTeacherConfig.from_preset("tiny", num_labels=5, drop_path_rate=0.1),
+        StudentTeacherModel,
+        StudentTeacherForActionRecognition,
+        (StudentTeacherForPreTraining,),
+    ),
     "agcn": graph(AGCNConfig, AGCNModel, AGCNForActionRecognition),
     "asgcn": graph(ASGCNConfig, ASGCNModel, ASGCNForActionRecognition, (ASGCNForPreTraining,)),
 }

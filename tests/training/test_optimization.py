@@ -8,6 +8,7 @@ from skeleton_transformers.training.optimization import (
     finetuning_factor,
     finetuning_schedule,
     from_scratch_factor,
+    layer_decay_groups,
     linear_probe_factor,
     parameter_groups,
     pretraining_schedule,
@@ -121,3 +122,46 @@ def test_everything_can_be_decayed():
     model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
     decayed, kept = parameter_groups(model, 0.1, decay_all=True)
     assert len(decayed["params"]) == 4 and decayed["weight_decay"] == 0.1 and kept["params"] == []
+
+
+def test_pretraining_schedule_falls_as_half_a_cosine():
+    values = rates(pretraining_schedule(optimizer(1e-3), 1e-3, 20, 420, 5e-4, "cosine"), 422)
+    assert values[0] == 0.0 and values[10] == pytest.approx(5e-4) and values[20] == pytest.approx(1e-3)
+    assert values[120] == pytest.approx(7.5e-4 + 2.5e-4 * 2**-0.5)  # a quarter of the way
+    assert values[220] == pytest.approx(7.5e-4)
+    assert values[420] == values[421] == pytest.approx(5e-4)
+
+
+def test_layer_decay_of_mamp():
+    """0.8 ** (9 - id) with id 0 of embeddings, i + 1 of layer i of eight, and 9 of the rest; no decay of biases and norms."""
+    from skeleton_transformers import MAMPConfig, MAMPForActionRecognition
+
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "classifier_hidden_size": 8}
+    model = MAMPForActionRecognition(MAMPConfig(**sizes, num_labels=5))
+    groups = layer_decay_groups(parameter_groups(model, 0.05), model, 3e-4, 0.8)
+    found = {id(parameter): group for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        identity = 9
+        if name.startswith("mamp.embeddings."):
+            identity = 0
+        elif name.startswith("mamp.layers."):
+            identity = int(name.split(".")[2]) + 1
+        group = found.pop(id(parameter))
+        assert group["lr"] == pytest.approx(3e-4 * 0.8 ** (9 - identity)), name
+        is_norm = "layernorm" in name
+        assert group["weight_decay"] == (0.0 if is_norm or name.endswith("bias") else 0.05), name
+    assert not found
+
+
+def test_layer_decay_keeps_the_rate_of_a_group_and_names_what_it_needs():
+    from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition, MAMPConfig, MAMPForActionRecognition
+
+    model = MAMPForActionRecognition(MAMPConfig.from_preset("tiny"))
+    inside = list(model.mamp.layers[1].parameters())
+    (group,) = layer_decay_groups([{"params": inside, "lr": 1.0}], model, 3e-4, 0.5)
+    assert group["lr"] == 0.5 and group["params"] == inside
+    other = HiTRSForActionRecognition(HiTRSConfig.from_preset("tiny"))
+    with pytest.raises(ValueError, match="layer_decay=0.8 needs an encoder with embeddings.*which HiTRSModel is not"):
+        layer_decay_groups(parameter_groups(other, 0.0), other, 1.0, 0.8)
+    with pytest.raises(ValueError, match="layer_decay must be more than 0 and at most 1, got 0"):
+        layer_decay_groups([], model, 1.0, 0)

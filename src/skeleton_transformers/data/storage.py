@@ -23,7 +23,7 @@ import mmap
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -429,6 +429,23 @@ def check_sample(
     return keypoints, frame_mask
 
 
+# Attributes of a store with an entry for every sample.
+_PER_SAMPLE = (
+    "_offsets",
+    "num_persons",
+    "num_frames",
+    "labels",
+    "subjects",
+    "cameras",
+    "setups",
+    "replications",
+    "names",
+    "splits",
+    "has_frame_labels",
+    "_frame_label_stops",
+)
+
+
 class SkeletonStore:
     """A folder of packed skeleton sequences, read through a memory map.
 
@@ -470,6 +487,7 @@ class SkeletonStore:
         self._description = description
         self.layout = get_layout(description["layout"])
         self._joints: list[int] | None = None  # where the joints of another layout stand, see in_layout
+        self._kept: np.ndarray | None = None  # which samples of the files there are, see only
         self.frame_rate = float(description["frame_rate"])
         self.units = str(description["units"])
         self.label_names: list[str] = list(description["label_names"])
@@ -514,6 +532,30 @@ class SkeletonStore:
         other.__dict__.update(self.__dict__)
         other._bring_to(get_layout(layout))
         return other
+
+    def only(self, names: Iterable[str]) -> SkeletonStore:
+        """The same store with some of its recordings alone, in the order that they have in it.
+
+        Raises:
+            ValueError: a name is not one of the store's, or there is none.
+        """
+        wanted = set(names)
+        kept = np.flatnonzero(np.isin(self.names, list(wanted)))
+        missing = sorted(wanted - set(self.names[kept].tolist()))
+        if missing or not wanted:
+            lacking = f"{len(missing)} of {len(wanted)} names, the first is {missing[0]!r}" if missing else "nothing"
+            raise ValueError(f"the list of recordings asks {self.path} for {lacking}; draw it from this very store")
+        other = object.__new__(SkeletonStore)
+        other.__dict__.update(self.__dict__)
+        other._keep(kept)
+        return other
+
+    def _keep(self, kept: np.ndarray | None) -> None:
+        if kept is None:
+            return
+        self._kept = kept if self._kept is None else self._kept[kept]
+        for name in _PER_SAMPLE:
+            setattr(self, name, getattr(self, name)[kept])
 
     def _bring_to(self, target: SkeletonLayout) -> None:
         own = get_layout(self._description["layout"])
@@ -562,7 +604,8 @@ class SkeletonStore:
         )
 
     def __getstate__(self) -> dict:
-        return {"path": os.path.abspath(self.path), "checksum": self.checksum, "layout": layout_to_json(self.layout)}
+        state = {"path": os.path.abspath(self.path), "checksum": self.checksum, "layout": layout_to_json(self.layout)}
+        return {**state, "kept": self._kept}
 
     def __setstate__(self, state: dict) -> None:
         self.path = Path(state["path"])
@@ -573,6 +616,7 @@ class SkeletonStore:
                 "is there now; start the program again"
             )
         self._bring_to(get_layout(state["layout"]))
+        self._keep(state["kept"])
 
     def release_memory(self) -> None:
         """Give the pages that were read back to the system; they are read again when they are needed.

@@ -45,6 +45,37 @@ def label_subset(labels: np.ndarray, fraction: float, seed: int, sampling: str =
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def corpus_subset(labels: np.ndarray, subjects: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Choose a share of a corpus, for quicker experiments: of every class and every subject, and so of both parts of any split by them.
+
+    The recordings of a class are put in the order of subjects, those of one subject at random, and every (1 / fraction)-th of them is
+    taken, from a random one on. So classes and subjects have their share, up to one recording, also where a subject does an
+    action only twice.
+
+    Args:
+        labels: (samples,) class indices.
+        subjects: (samples,) numbers of the persons.
+        fraction: Share to keep, in (0, 1]. A report of EPFL trains on a quarter of NTU RGB+D, 14,220 of 56,880 recordings.
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted positions, int64.
+    """
+    labels, subjects = np.asarray(labels), np.asarray(subjects)
+    if labels.ndim != 1 or labels.shape != subjects.shape or not labels.size:
+        raise ValueError(
+            f"corpus_subset needs a label and a subject of every sample, got {labels.shape} and {subjects.shape}"
+        )
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
+    rng = np.random.default_rng(seed)
+    keys = rng.random(labels.size)
+    order = np.lexsort((keys, subjects, labels))  # by class, then subject, then at random
+    # How many of the first n are taken grows by fraction from one to the next.
+    taken = np.floor(np.arange(labels.size + 1) * fraction + rng.random())
+    return np.sort(order[np.diff(taken) > 0]).astype(np.int64)
+
+
 def save_label_subset(
     path: str | Path, names: Sequence[str], labels: np.ndarray, fraction: float, seed: int, sampling: str
 ) -> None:
@@ -78,4 +109,4 @@ def load_label_subset(path: str | Path) -> list[str]:
     return [sample["name"] for sample in content["samples"]]
 
 
-__all__ = ["label_subset", "load_label_subset", "save_label_subset"]
+__all__ = ["corpus_subset", "label_subset", "load_label_subset", "save_label_subset"]

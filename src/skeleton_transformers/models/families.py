@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Family:
-    """One family of models: its folder under `models/` (the model type) and the names of its classes."""
+    """One family of models: its folder under `models/` (the model type) and the names of its classes.
+
+    `shared_module` is the module beside the folder that its models are built from, if that is more than layers.
+    """
 
     model_type: str
     configuration: str
@@ -18,6 +21,7 @@ class Family:
     action_recognition: str | None = None
     action_detection: str | None = None
     motion_prediction: str | None = None
+    shared_module: str | None = None
 
     @property
     def modeling_module(self) -> str:
@@ -25,11 +29,16 @@ class Family:
         return f"{__package__}.{self.model_type}.modeling_{self.model_type}"
 
     @property
+    def modules(self) -> list[str]:
+        """Full names of the modules with the models."""
+        shared = [] if self.shared_module is None else [f"{__package__}.{self.shared_module}"]
+        return [*shared, self.modeling_module]
+
+    @property
     def is_being_imported(self) -> bool:
-        """Whether the module with the models has started to execute but does not have all of its classes yet."""
-        module = sys.modules.get(self.modeling_module)
-        names = [getattr(self, role) for role in ROLES]
-        return module is not None and not all(name is None or hasattr(module, name) for name in names)
+        """Whether a module with the models has started to execute but has not reached its end yet, where its `__all__` is."""
+        started = [sys.modules[name] for name in self.modules if name in sys.modules]
+        return not all(hasattr(module, "__all__") for module in started)
 
     def load(self, role: str) -> Any:
         """Class of this family for a role (a field of this dataclass), or None where it has none."""
@@ -99,6 +108,7 @@ FAMILIES = {
             "MAMPForActionRecognition",
             "MAMPForActionDetection",
             "MAMPForMotionPrediction",
+            "segment_layers",
         ),
         Family("mcc", "MCCConfig", None, "MCCForPreTraining"),
         Family(
@@ -109,6 +119,16 @@ FAMILIES = {
             "STGCNForActionRecognition",
             "STGCNForActionDetection",
             "STGCNForMotionPrediction",
+        ),
+        Family(
+            "student_teacher",
+            "StudentTeacherConfig",
+            "StudentTeacherModel",
+            "StudentTeacherForPreTraining",
+            "StudentTeacherForActionRecognition",
+            "StudentTeacherForActionDetection",
+            "StudentTeacherForMotionPrediction",
+            "segment_layers",
         ),
     )
 }

@@ -30,6 +30,7 @@ from ..modeling_inputs import check_inputs
 from ..modeling_loading import CheckedLoading
 from ..modeling_outputs import SkeletonModelOutput
 from ..modeling_tasks import ActionRecognitionHead, WindowedFrameFeatures
+from ..objectives.gather import mean_over_processes
 from .segment_configuration import SegmentTransformerConfig
 
 
@@ -119,6 +120,16 @@ def make_tokens(
     return SegmentTokens(
         frames, frame_mask, values, mask if config.ignore_absent_person else torch.ones_like(mask), step_mask
     )
+
+
+def normalise_values(values: torch.Tensor) -> torch.Tensor:
+    """Values of every token minus their mean, divided by their (unbiased) deviation."""
+    return (values - values.mean(dim=-1, keepdim=True)) / (values.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+
+
+def token_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of the values of the tokens of all processes that `mask` chooses, see [`mean_over_processes`]."""
+    return (values * mask).sum() / mean_over_processes(mask.sum()).clamp(min=1)
 
 
 def to_rows(tokens: torch.Tensor, attention: str) -> torch.Tensor:
@@ -594,6 +605,8 @@ __all__ = [
     "from_rows",
     "make_tokens",
     "masking_probabilities",
+    "normalise_values",
     "run_layers",
     "to_rows",
+    "token_mean",
 ]

@@ -12,7 +12,7 @@ from transformers import AutoConfig, Trainer
 from ..data.datasets import EpochSampler
 from ..models.families import get_family
 from ..skeletons import SkeletonLayout
-from .optimization import EPOCH_FACTORS, parameter_groups, steps_factor
+from .optimization import EPOCH_FACTORS, layer_decay_groups, parameter_groups, steps_factor
 from .recipes import Recipe, RecipeError, build_model_config
 
 
@@ -26,15 +26,18 @@ class TrainingSection:
         optimizer: `adamw`, or `sgd` with `sgd_momentum`.
         sgd_momentum: momentum of SGD.
         encoder_learning_rate: rate of the encoder, where it differs from the one of the head.
+        layer_decay: factor on the rate from each layer of the encoder to the one below it, 1 for none (MAMP: 0.8); for encoders with
+            one stack of layers (see `layer_decay_groups`).
         max_grad_norm: norm that gradients are clipped to; 0 leaves them.
-        schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, `cosine` (down to 0 over all
-            epochs, after `warmup_epochs`), or `steps` (a tenth after each of `decay_epochs`); default the one of the mode.
+        schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, `cosine` (down to
+            `final_learning_rate` over all epochs, after `warmup_epochs`), or `steps` (a tenth after each of `decay_epochs`); default the one of the mode.
         decay_epochs: see `schedule`.
         schedule_epochs: epochs that the factors of the schedule are spread over, default `epochs`. A run of 35 epochs with
             `schedule_epochs: 70` passes through all factors of the published recipe, twice as fast.
         min_steps: least number of optimiser steps: few labels make short epochs, so `epochs` is raised until there are that many,
             and the schedule is stretched with it.
         warmup_epochs: epochs over which `cosine` rises linearly from 0.
+        final_learning_rate: where `cosine` ends.
         label_smoothing: weight of the uniform distribution in the target.
         eval_every: epochs between evaluations during training, on the part named by `data.eval_part`, which must then be
             `validation`; 0 evaluates only at the end.
@@ -53,11 +56,13 @@ class TrainingSection:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     sgd_momentum: float = 0.9
     encoder_learning_rate: float | None = None
+    layer_decay: float = 1.0
     schedule: Literal["finetune", "scratch", "linear", "cosine", "steps"] | None = None
     decay_epochs: list[int] = field(default_factory=list)
     schedule_epochs: int | None = None
     min_steps: int = 0
     warmup_epochs: float = 0.0
+    final_learning_rate: float = 0.0
     label_smoothing: float = 0.0
     eval_batch_size: int = 128
     eval_every: int = 0
@@ -70,6 +75,15 @@ class TrainingSection:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.final_learning_rate and (
+            self.schedule != "cosine" or not 0 < self.final_learning_rate <= self.learning_rate
+        ):
+            raise ValueError(
+                f"final_learning_rate={self.final_learning_rate} is where schedule: cosine ends, from 0 to learning_rate="
+                f"{self.learning_rate}; got schedule={self.schedule}"
+            )
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay must be more than 0 and at most 1, got {self.layer_decay}")
         if bool(self.decay_epochs) != (self.schedule == "steps"):
             raise ValueError(
                 f"decay_epochs={self.decay_epochs} does not go with schedule={self.schedule}: the rate falls at these epochs "
@@ -164,6 +178,9 @@ class FineTuningTrainer(Trainer):
                     group["params"] = [parameter for parameter in group["params"] if id(parameter) not in encoder]
                 groups.append(group)
             groups = [group for group in groups if group["params"]]
+            if training.layer_decay != 1:
+                model = self.accelerator.unwrap_model(model)
+                groups = layer_decay_groups(groups, model, training.learning_rate, training.layer_decay)
             if training.optimizer == "sgd":
                 self.optimizer = torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
             else:
@@ -182,7 +199,9 @@ class FineTuningTrainer(Trainer):
                     warmup = training.warmup_epochs / epochs * num_training_steps
                     if step < warmup:
                         return (step + 1) / (warmup + 1)
-                    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup))
+                    fallen = 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, num_training_steps - warmup))
+                    final = training.final_learning_rate / training.learning_rate
+                    return final + (1 - final) * fallen
                 epoch = step * epochs // num_training_steps  # that many are finished
                 if schedule == "steps":
                     return steps_factor(epoch, 0, training.decay_epochs)
@@ -194,7 +213,8 @@ class FineTuningTrainer(Trainer):
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The loss of the model; with mode `linear` on features without dropout."""
         if self.training.mode == "linear":
-            model.eval()  # the training loop has just switched dropout on, but the features of a probe are fixed
+            # The training loop has just switched dropout on, but the features of a probe are fixed. A head may have a batch norm.
+            self.accelerator.unwrap_model(model).base_model.eval()
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
@@ -250,9 +270,9 @@ def build_model(
             f"the first is {unfit[0]!r}; leave the sizes in model.overrides and the joint layout as they were saved"
         )
     if hasattr(model, "classifier") and saved_config.id2label != config.id2label:
-        for parameter in model.classifier.parameters():
-            parameter._is_hf_initialized = False  # or what was loaded would stay
-        model._init_weights(model.classifier)
+        for tensor in [*model.classifier.parameters(), *model.classifier.buffers()]:
+            tensor._is_hf_initialized = False  # or what was loaded would stay
+        model.classifier.apply(model._init_weights)
     return model
 
 

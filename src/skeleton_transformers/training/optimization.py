@@ -45,20 +45,64 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_all: bool = Fa
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
-def pretraining_factor(step: int, warmup_steps: int, total_steps: int, final_factor: float) -> float:
-    """Factor on the peak learning rate at an optimiser step: linear up from 0, then linear down.
+def layer_decay_groups(
+    groups: Sequence[dict[str, Any]], model: nn.Module, learning_rate: float, decay: float
+) -> list[dict[str, Any]]:
+    """Splits parameter groups by depth: the deeper under the head, the lower the learning rate (BEiT, MAE).
+
+    With n layers, layer i (from 0) gets `decay ** (n - i)` of the rate, the embeddings in front of them `decay ** (n + 1)`, and what
+    follows the layers, as well as every head, all of it.
+
+    Args:
+        groups: of an optimizer; those that have a rate of their own keep their share of it.
+        model: a task model whose encoder has `embeddings` and one stack of `layers`.
+        learning_rate: rate of groups that have none.
+        decay: factor from layer to layer, in (0, 1].
+
+    Raises:
+        ValueError: the encoder is built in another way, or `decay` is out of range.
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"layer_decay must be more than 0 and at most 1, got {decay}")
+    encoder: Any = getattr(model, "base_model", model)
+    if not isinstance(getattr(encoder, "layers", None), nn.ModuleList) or not hasattr(encoder, "embeddings"):
+        raise ValueError(
+            f"layer_decay={decay} needs an encoder with embeddings and one stack of layers, which {type(encoder).__name__} is not; "
+            "leave it at 1"
+        )
+    depth = len(encoder.layers)
+    exponents = {id(parameter): depth + 1 for parameter in encoder.embeddings.parameters()}
+    for number, layer in enumerate(encoder.layers):
+        exponents |= {id(parameter): depth - number for parameter in layer.parameters()}
+    split = []
+    for group in groups:
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_depth.setdefault(exponents.get(id(parameter), 0), []).append(parameter)
+        rate = group.get("lr", learning_rate)
+        split += [{**group, "params": by_depth[e], "lr": rate * decay**e} for e in sorted(by_depth)]
+    return split
+
+
+def pretraining_factor(
+    step: int, warmup_steps: int, total_steps: int, final_factor: float, shape: str = "linear"
+) -> float:
+    """Factor on the peak learning rate at an optimiser step: linear up from 0, then down, linearly or as half a cosine.
 
     Args:
         step: optimiser step, 0 for the first one (whose rate is 0 when there is a warm-up).
         warmup_steps: step at which the factor is 1.
         total_steps: step at which the factor is `final_factor`; it stays there.
         final_factor: final rate / peak rate. Hi-TRS: 2e-6 / 4e-4 after 50,000 steps with 1000 steps of warm-up.
+        shape: `"linear"`, or `"cosine"` (MAMP, Mao et al., ICCV 2023).
     """
     if step < warmup_steps:
         return step / warmup_steps
     if step >= total_steps:
         return final_factor
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    if shape == "cosine":
+        progress = (1 - math.cos(math.pi * progress)) / 2
     return 1.0 + (final_factor - 1.0) * progress
 
 
@@ -100,7 +144,12 @@ EPOCH_FACTORS: dict[str, Callable[[int], float]] = {
 
 
 def pretraining_schedule(
-    optimizer: Optimizer, learning_rate: float, warmup_steps: int, total_steps: int, final_learning_rate: float
+    optimizer: Optimizer,
+    learning_rate: float,
+    warmup_steps: int,
+    total_steps: int,
+    final_learning_rate: float,
+    shape: str = "linear",
 ) -> LambdaLR:
     """Schedule of Hi-TRS pre-training, to be stepped once per optimiser step (see [`pretraining_factor`]).
 
@@ -110,6 +159,7 @@ def pretraining_schedule(
         warmup_steps: steps of linear warm-up from 0.
         total_steps: length of the run in optimiser steps, more than `warmup_steps`.
         final_learning_rate: rate at `total_steps`.
+        shape: how it falls, `"linear"` or `"cosine"`.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(f"warmup_steps={warmup_steps} must be at least 0 and less than total_steps={total_steps}")
@@ -120,6 +170,7 @@ def pretraining_schedule(
             warmup_steps=warmup_steps,
             total_steps=total_steps,
             final_factor=final_learning_rate / learning_rate,
+            shape=shape,
         ),
     )
 
@@ -151,6 +202,7 @@ __all__ = [
     "finetuning_factor",
     "finetuning_schedule",
     "from_scratch_factor",
+    "layer_decay_groups",
     "linear_probe_factor",
     "parameter_groups",
     "pretraining_factor",

@@ -46,12 +46,14 @@ class PreTrainingSection:
         gradient_accumulation_steps: micro-batches in one optimiser step. What is left over of an epoch is dropped.
         optimizer: `"adamw"`, or `"sgd"` with `sgd_momentum`.
         sgd_momentum: momentum of SGD.
-        schedule: `"linear"` from the rate at the end of the warm-up to the final one, or `"steps"`, where the rate is
-            multiplied by 0.1 after each of `decay_epochs`.
+        adam_beta2: second beta of AdamW (MAMP: 0.95).
+        schedule: `"linear"` from the rate at the end of the warm-up to the final one, half a `"cosine"` between them (MAMP), or
+            `"steps"`, where the rate is multiplied by 0.1 after each of `decay_epochs`.
         decay_epochs: epochs after which the rate falls; with `schedule: steps` only.
         learning_rate: rate at the end of the warm-up.
-        final_learning_rate: rate at the last step; with `schedule: linear` only.
+        final_learning_rate: rate at the last step; with `linear` and `cosine` only.
         warmup_steps: steps of linear warm-up from 0.
+        warmup_epochs: length of the warm-up in passes over the data, instead of `warmup_steps`.
         weight_decay: of all weights but biases, layer norms, position embeddings and class tokens.
         decay_all: decay these, too (plain SGD of the released code of HiCo).
         max_grad_norm: norm that gradients are clipped to; `.inf` leaves them.
@@ -68,11 +70,13 @@ class PreTrainingSection:
     gradient_accumulation_steps: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     sgd_momentum: float = 0.9
-    schedule: Literal["linear", "steps"] = "linear"
+    adam_beta2: float = 0.999
+    schedule: Literal["linear", "cosine", "steps"] = "linear"
     decay_epochs: list[int] = field(default_factory=list)
     learning_rate: float = 4e-4
     final_learning_rate: float = 2e-6
     warmup_steps: int = 1000
+    warmup_epochs: int | None = None
     weight_decay: float = 0.01
     decay_all: bool = False
     max_grad_norm: float = 1.0
@@ -97,6 +101,12 @@ class PreTrainingSection:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if self.warmup_epochs is not None and (self.epochs is None or not 0 <= self.warmup_epochs < self.epochs):
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} goes with epochs, and must be less than these; got epochs={self.epochs}"
+            )
+        if not 0 <= self.adam_beta2 < 1:
+            raise ValueError(f"adam_beta2 must lie in [0, 1), got {self.adam_beta2}")
         if bool(self.decay_epochs) != (self.schedule == "steps"):
             raise ValueError(
                 f"decay_epochs={self.decay_epochs} does not go with schedule={self.schedule}: the rate falls at these epochs "

@@ -72,6 +72,8 @@ class DataSection:
         eval_part: part to evaluate on: `"validation"`, `"test"`, ...
         label_fraction: share of the training labels to use, in (0, 1].
         label_sampling: how that share is drawn, `"stratified"` or `"uniform"`.
+        recordings: file with the names of the recordings to use, of the training as of the test part, in the form of
+            `save_label_subset`; of one store only. `None` takes all.
         layout: joint layout that the recordings are brought to, joints matched by name (see `SkeletonStore.in_layout`), to
             continue from a model of another layout than theirs; default their own.
     """
@@ -82,6 +84,7 @@ class DataSection:
     eval_part: str = "test"
     label_fraction: float = 1.0
     label_sampling: Literal["stratified", "uniform"] = "stratified"
+    recordings: str | None = None
     layout: str | dict[str, Any] | None = None
 
     @property
@@ -90,8 +93,20 @@ class DataSection:
         return [self.store] if isinstance(self.store, str) else list(self.store)
 
     def open_stores(self) -> list[SkeletonStore]:
-        """The stores, in the wanted layout."""
+        """The stores, in the wanted layout, with the wanted recordings.
+
+        Raises:
+            RecipeError: there are several stores for one list of recordings.
+        """
         stores = [SkeletonStore.open(folder) for folder in self.stores]
+        if self.recordings is not None:
+            if len(stores) != 1:
+                raise RecipeError(
+                    f"data.recordings={self.recordings} is a list for one store, data.store names {len(stores)}"
+                )
+            from ..evaluation.subsets import load_label_subset
+
+            stores = [stores[0].only(load_label_subset(self.recordings))]
         return stores if self.layout is None else [store.in_layout(self.layout) for store in stores]
 
 

@@ -15,7 +15,6 @@ from ...data.token_noise_collator import TokenNoiseCollator
 from ...modeling_outputs import SkeletonPreTrainingOutput
 from ...modeling_pretraining import PreTrainingObjective
 from ...modeling_tasks import ActionDetectionHead, MotionPredictionHead
-from ...objectives.gather import mean_over_processes
 from ..segment_layers import (
     SegmentDecoder,
     SegmentEncoder,
@@ -25,6 +24,8 @@ from ..segment_layers import (
     choose_visible,
     cut_segments,
     make_tokens,
+    normalise_values,
+    token_mean,
 )
 from .configuration_mamp import MAMPConfig
 
@@ -58,11 +59,6 @@ def make_target(config: MAMPConfig, tokens: SegmentTokens) -> torch.Tensor:
         frames = nn.functional.pad(motion, (0, 0, 0, 0, 0, 1))
     values = cut_segments(config, frames)
     return normalise_values(values) if config.norm_target else values
-
-
-def normalise_values(values: torch.Tensor) -> torch.Tensor:
-    """Values of every token minus their mean, divided by their (unbiased) deviation."""
-    return (values - values.mean(dim=-1, keepdim=True)) / (values.var(dim=-1, keepdim=True) + 1e-6).sqrt()
 
 
 class MAMPPreTrainedModel(SegmentPreTrainedModel):
@@ -121,7 +117,7 @@ class MAMPForPreTraining(PreTrainingObjective, MAMPPreTrainedModel):
         predicted = self.decoder(states, visible, tokens.mask).float()
         masked = tokens.mask & ~visible
         errors = (predicted - make_target(self.config, tokens)).square().mean(dim=-1)
-        loss = (errors * masked).sum() / mean_over_processes(masked.sum()).clamp(min=1)
+        loss = token_mean(errors, masked)
         return MAMPForPreTrainingOutput(loss=loss, predicted_values=predicted.detach(), masked_tokens=masked)
 
 

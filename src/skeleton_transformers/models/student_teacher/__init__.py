@@ -1,0 +1,1 @@
+"""Student-teacher: the features of a slow copy, predicted at masked joints, with a segment-joint transformer."""
