@@ -14,7 +14,7 @@ from ..graph_configuration import GraphNetworkConfig
 # What MCC itself takes beside the preset of the same name of the backbone.
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"queue_size": 64, "decoder_sizes": [32, 16, 16, 16]},
-    "small": {"queue_size": 1024, "decoder_sizes": [128, 64, 64, 32]},
+    "small": {"queue_size": 1024, "decoder_sizes": [64, 64, 32, 32]},
 }
 
 _CHOICES = {
