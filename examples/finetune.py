@@ -66,7 +66,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="YAML file")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in output_dir")
-    parser.add_argument("--push_to_hub", action="store_true", help="publish every checkpoint, and then the model, on the Hub")
+    parser.add_argument(
+        "--push_to_hub", action="store_true", help="publish every checkpoint, and then the model, on the Hub"
+    )
     parser.add_argument("--hub_model_id", help="where: owner/name; default the name of output_dir under your account")
     parser.add_argument("--hub_private_repo", action="store_true", help="make a new repository private")
     known, overrides = parser.parse_known_args(arguments)

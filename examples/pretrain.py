@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 
 from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler
 from skeleton_transformers.evaluation.provenance import provenance
+from skeleton_transformers.hub.background import BackgroundPublisher
 from skeleton_transformers.hub.model_card import write_model_card
 from skeleton_transformers.hub.publishing import full_repository_name, publish
 from skeleton_transformers.models.families import get_family
@@ -127,7 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipe", help="YAML file, see examples/configs")
     parser.add_argument("overrides", nargs="*", help="section.field=value")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if there is one")
-    parser.add_argument("--push_to_hub", action="store_true", help="publish the trained model on the Hub")
+    parser.add_argument(
+        "--push_to_hub", action="store_true", help="publish every save, and then the model, on the Hub"
+    )
     parser.add_argument("--hub_model_id", help="where: owner/name; default the name of output_dir under your account")
     parser.add_argument("--hub_private_repo", action="store_true", help="make a new repository private")
     args = parser.parse_intermixed_args(arguments)
@@ -147,8 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig()
     logging.getLogger("skeleton_transformers").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # ours is the only one
-    exit_code = train(recipe, accelerator, checkpoint)
-    if args.push_to_hub and exit_code == 0 and accelerator.is_main_process:
+    publisher = None
+    if args.push_to_hub and accelerator.is_main_process:
+        publisher = BackgroundPublisher(repository, private=args.hub_private_repo)
+    exit_code = train(recipe, accelerator, checkpoint, publisher)
+    if publisher is not None:
+        publisher.finish()
+    if publisher is not None and exit_code == 0:
         print(publish(output_dir, repository, private=args.hub_private_repo))
     # Processes of a group must let go of the model before they leave it, or the interpreter may abort at exit.
     accelerator.free_memory()
@@ -158,7 +166,12 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code
 
 
-def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path | None) -> int:
+def train(
+    recipe: PreTrainingRecipe,
+    accelerator: Accelerator,
+    checkpoint: Path | None,
+    publisher: BackgroundPublisher | None = None,
+) -> int:
     training, output_dir = recipe.training, Path(recipe.output_dir)
     set_seed(recipe.seed)
 
@@ -238,7 +251,9 @@ def train(recipe: PreTrainingRecipe, accelerator: Accelerator, checkpoint: Path 
             save_model(accelerator, model, published_extractor, folder / "model")
 
         state = {"position": position, "logged": logged, "totals": totals.tolist()}
-        save_checkpoint(accelerator, output_dir, step, state, training.keep_checkpoints, add_model)
+        folder = save_checkpoint(accelerator, output_dir, step, state, training.keep_checkpoints, add_model)
+        if publisher is not None and step < max_steps:  # the last one is the finished model
+            publisher.push(folder / "model", f"Step {step} of {max_steps}", [output_dir / "recipe.yaml"])
 
     def refuse(message: torch.Tensor, per_micro_batch: list[torch.Tensor]) -> None:
         bad = [m for m, values in enumerate(per_micro_batch) if not values[0].isfinite()]

@@ -107,7 +107,9 @@ def publish(
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         api = HfApi(token=token)
         try:
-            return _commit(api, repo_id, operations, private, revision, create_pr, commit_message)
+            return commit_files(
+                api, repo_id, operations, commit_message, private=private, revision=revision, create_pr=create_pr
+            )
         except RepositoryNotFoundError as error:
             raise FileNotFoundError(
                 f"there is no repository {repo_id} that this token may see; a pull request needs one that exists"
@@ -148,15 +150,17 @@ def _refusal(repo_id: str, error: HfHubHTTPError) -> Exception:
     )
 
 
-def _commit(
+def commit_files(
     api: HfApi,
     repo_id: str,
     operations: list[CommitOperationAdd],
-    private: bool,
-    revision: str | None,
-    create_pr: bool,
     message: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
 ) -> str:
+    """One commit to a repository, which is made if it is not there; see [`publish`]. What was uploaded before is not sent again."""
     if not create_pr:
         api.create_repo(repo_id, private=private, exist_ok=True)
         if private and not api.model_info(repo_id).private:  # it was there before
@@ -172,7 +176,6 @@ def _commit(
             )
             break
         except HfHubHTTPError as error:
-            # What was uploaded is not sent again.
             if error.response.status_code < 500 or attempt == _ATTEMPTS - 1:
                 raise
             logger.warning("%s: HTTP %d, trying again", repo_id, error.response.status_code)
@@ -277,7 +280,7 @@ def collect_files(
         labels = {str(index): label for index, label in sorted(saved.model.config.id2label.items())}
         texts[LABELS] = json.dumps(labels, indent=1, ensure_ascii=False) + "\n"
     if not card.exists():
-        card = _write_plain_card(saved, repo_id, temporary)
+        card = _write_plain_card(saved, repo_id, temporary, texts.get("recipe.yaml"))
     texts[CARD] = _point_to(repo_id, card.read_text(encoding="utf-8"))
     texts[LICENSE] = _license(folder)
     public = tuple(repo_id.split("/"))
@@ -329,7 +332,7 @@ def draw_preview(saved: SavedModel, path: Path) -> Path | None:
     return render_gif(keypoints, layout, path, frame_mask, title=title, frame_rate=30.0, size=(240, 240))
 
 
-def _write_plain_card(saved: SavedModel, repo_id: str, temporary: Path) -> Path:
+def _write_plain_card(saved: SavedModel, repo_id: str, temporary: Path, recipe: str | None = None) -> Path:
     model, extractor = saved.model, saved.extractor
     return write_model_card(
         temporary,
@@ -340,6 +343,7 @@ def _write_plain_card(saved: SavedModel, repo_id: str, temporary: Path) -> Path:
         preprocessing=extractor.to_dict(),
         training_data="not recorded",
         citation=model.config.citation,
+        recipe=recipe,
         repo_id=repo_id,
     )
 
@@ -364,4 +368,12 @@ def _license(folder: Path) -> str:
     raise FileNotFoundError(f"{folder}: put a LICENSE beside the model; the installed package brings none")
 
 
-__all__ = ["SavedModel", "check_model_folder", "collect_files", "draw_preview", "full_repository_name", "publish"]
+__all__ = [
+    "SavedModel",
+    "check_model_folder",
+    "collect_files",
+    "commit_files",
+    "draw_preview",
+    "full_repository_name",
+    "publish",
+]
