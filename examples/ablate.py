@@ -16,7 +16,17 @@ from pathlib import Path
 
 import reproduce_table
 import yaml
-from reproduce_table import DEFAULT_SPLITS, Table, find_recipe, fine_tune, frozen, measures, pretrain, read
+from reproduce_table import (
+    DEFAULT_SPLITS,
+    Table,
+    find_recipe,
+    fine_tune,
+    frozen,
+    measures,
+    other_split,
+    pretrain,
+    read,
+)
 
 from skeleton_transformers.training.checkpoints import read_run_log
 
@@ -46,9 +56,12 @@ def main(words: list[str] | None = None) -> None:
         default=(),
         help="default frozen",
     )
+    parser.add_argument(
+        "--task_store", default=None, help="store to fine-tune on, such as untrimmed takes; default the same"
+    )
     parser.add_argument("--stream", default="joint")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=None, help="default runs/<family>_<corpus>_ablation")
+    parser.add_argument("--output", type=Path, default=None, help="default runs/<family>_<corpus>[_<split>]_ablation")
     parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for all rows")
     parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
     parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
@@ -59,8 +72,8 @@ def main(words: list[str] | None = None) -> None:
     if unknown := set(chosen) - set(tables):
         parser.error(f"{arguments.ablation} has the tables {', '.join(tables)}, not {', '.join(sorted(unknown))}")
     family, corpus, stream = arguments.family or arguments.ablation.stem, arguments.corpus, arguments.stream
-    folder = arguments.output or Path("runs") / f"{family}_{corpus}_ablation"
     split = arguments.split or DEFAULT_SPLITS[corpus]
+    folder = arguments.output or Path("runs") / f"{family}_{corpus}{other_split(corpus, split)}_ablation"
 
     def judge(
         encoder: Path | None, name: str, seed: int, family: str = family, changed: Sequence[str] = ()
@@ -80,7 +93,7 @@ def main(words: list[str] | None = None) -> None:
             run = folder / f"{name}{stream}_seed{seed}_{task}"
             fields = [f"data.protocol={split}", *changed, *arguments.finetuning]
             mode = "linear" if task == "linear" else "finetune"
-            fine_tune(recipe, arguments.store, run, stream, seed, encoder, fields, mode)
+            fine_tune(recipe, arguments.task_store or arguments.store, run, stream, seed, encoder, fields, mode)
             if not arguments.dry_run:
                 results = read(run / "results.json")
                 own = measures(task, results)[""]

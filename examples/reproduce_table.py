@@ -183,6 +183,11 @@ class Table:
         return "\n".join(lines)
 
 
+def other_split(corpus: str, split: str) -> str:
+    """What the name of a folder says of a split that is not the usual one."""
+    return "" if split == DEFAULT_SPLITS[corpus] else f"_{split}"
+
+
 def share(fraction: float) -> str:
     return f"{100 * fraction:g}"
 
@@ -246,10 +251,9 @@ def main(words: list[str] | None = None) -> None:
     DRY_RUN = arguments.dry_run
     family, corpus, task = arguments.family, arguments.corpus, arguments.task
     split = arguments.split or DEFAULT_SPLITS[corpus]
-    name = (corpus if family == "hitrs" else f"{family}_{corpus}") + (
-        f"_{split}" if split != DEFAULT_SPLITS[corpus] else ""
+    folder = arguments.output or Path("runs") / (
+        (corpus if family == "hitrs" else f"{family}_{corpus}") + other_split(corpus, split)
     )
-    folder = arguments.output or Path("runs") / name
     first = arguments.streams[0]
     kinds = (task, "scratch") if task == "recognition" else (task,)
     mode = "linear" if task == "linear" else "finetune"
@@ -263,7 +267,7 @@ def main(words: list[str] | None = None) -> None:
         title = f"{family}, {f'{corpus} to {target}' if transferred else corpus}, {target_split}, {task}, {unit}"
         table = Table(title)
         for seed in arguments.seeds:
-            predictions: dict[float, list[Path]] = {}
+            predictions: dict[float, dict[str, Path]] = {}
             for stream in arguments.streams:
                 encoder, fields = None, list(arguments.finetuning)
                 if "pretrained" in arguments.starts:
@@ -302,12 +306,13 @@ def main(words: list[str] | None = None) -> None:
                             if not who or (start, fraction, stream) == (starts[0][0], fractions[0], first):
                                 table.add(who or name + labels, values)
                         if weights is not None and classifies:
-                            predictions.setdefault(fraction, []).append(run / "predictions.npz")
+                            predictions.setdefault(fraction, {})[stream] = run / "predictions.npz"
             for fraction, files in predictions.items():
-                if len(files) > 1:
-                    fused = fuse_predictions(files)
-                    labels = "" if fraction == 1 else f", {share(fraction)} % of the labels"
-                    table.add(f"{' + '.join(arguments.streams)}, fused{labels}", {"top-1": 100 * fused.top1_accuracy})
+                labels = "" if fraction == 1 else f", {share(fraction)} % of the labels"
+                for streams in dict.fromkeys((("joint", "bone"), tuple(files))):  # 2S of the papers, and all
+                    if len(streams) > 1 and set(streams) <= set(files):
+                        fused = fuse_predictions([files[stream] for stream in streams])
+                        table.add(f"{' + '.join(streams)}, fused{labels}", {"top-1": 100 * fused.top1_accuracy})
         written.append(str(table))
     if DRY_RUN:
         return
