@@ -32,12 +32,16 @@ def count_flops(function: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def measure_seconds(functions: dict[str, Callable[[], Any]], repeats: int = 5) -> dict[str, list[float]]:
+def measure_seconds(
+    functions: dict[str, Callable[[], Any]], repeats: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Times calls in turns, so that a change of the machine's load meets all of them.
 
     Args:
         functions: what to time, by name; each is called once more, before, for what only a first call pays.
         repeats: times each is timed.
+        clock: says the time in seconds; `time.process_time`, what the process has calculated, is the better one for one thread
+            on a machine that has other work.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
@@ -45,15 +49,19 @@ def measure_seconds(functions: dict[str, Callable[[], Any]], repeats: int = 5) -
     for _ in range(repeats):
         for name, function in functions.items():
             _synchronize()
-            start = time.perf_counter()
+            start = clock()
             function()
             _synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
 def peak_matrix_rate(
-    device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 8
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    size: int = 2048,
+    repeats: int = 8,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Floating-point operations a second of the fastest of several products of two square matrices: the arithmetic limit.
 
@@ -62,9 +70,10 @@ def peak_matrix_rate(
         dtype: of the matrices.
         size: rows and columns; an accelerator needs 8192 or more.
         repeats: products of which the fastest counts.
+        clock: see [`measure_seconds`].
     """
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(measure_seconds({"product": lambda: left @ right}, repeats)["product"])
+    return 2 * size**3 / min(measure_seconds({"product": lambda: left @ right}, repeats, clock)["product"])
 
 
 def peak_memory(function: Callable[[], Any], device: str = "cpu") -> int:
