@@ -62,8 +62,12 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--stream", default="joint")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=None, help="default runs/<family>_<corpus>[_<split>]_ablation")
-    parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for all rows")
-    parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
+    parser.add_argument(
+        "--pretraining", nargs="*", action="extend", default=[], help="further section.field=value for all rows"
+    )
+    parser.add_argument(
+        "--finetuning", nargs="*", action="extend", default=[], help="further section.field=value for fine-tuning"
+    )
     parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
     arguments = parser.parse_args(words)
     reproduce_table.DRY_RUN = arguments.dry_run

@@ -233,8 +233,12 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         default=None,
         help="default runs/<corpus> (hitrs), runs/<family>_<corpus>, then _<split> if it is another",
     )
-    parser.add_argument("--pretraining", nargs="*", default=[], help="further section.field=value for pre-training")
-    parser.add_argument("--finetuning", nargs="*", default=[], help="further section.field=value for fine-tuning")
+    parser.add_argument(
+        "--pretraining", nargs="*", action="extend", default=[], help="further section.field=value for pre-training"
+    )
+    parser.add_argument(
+        "--finetuning", nargs="*", action="extend", default=[], help="further section.field=value for fine-tuning"
+    )
     parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
     arguments = parser.parse_args(words)
     arguments.targets = {arguments.corpus: arguments.store}

@@ -50,7 +50,7 @@ def write_card(file: Path, runs: Path, target: Path) -> bool:
         return False
     task, role = TASKS[kind]
     family = get_family(recipe["model"]["family"])
-    layout = get_layout(get_corpus(corpus).layout)
+    layout = get_layout(recipe["data"].get("layout") or get_corpus(corpus).layout)
     features = {**recipe.get("features", {}), **recipe.get("published_features", {})}
     data = recipe["data"]
     found = [json.loads(path.read_text()) for path in sorted(runs.glob(f"{name}*/results.json"))]

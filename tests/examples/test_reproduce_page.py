@@ -6,6 +6,7 @@ The recordings are tiny, but in the formats of NTU RGB+D and PKU-MMD, from raw f
 import importlib
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,11 +26,14 @@ COMMANDS = [
     line
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     for line in block.strip().splitlines()
-    if line.startswith("python ")
+    if re.match("python examples/(reproduce_table|ablate).py", line)
 ]
 LICENSED = [line for line in COMMANDS if re.search(r" (ntu60|ntu120|pku1|pku2) ", line)]
 # A network and a step as small as they can be.
-TINY_PRETRAINING = ["model.preset=tiny", "training.max_steps=1", "training.epochs=null", "training.warmup_steps=0"]
+TINY_PRETRAINING = [
+    *("model.preset=tiny", "training.max_steps=1", "training.epochs=null", "training.warmup_steps=0"),
+    "training.warmup_epochs=null",
+]
 TINY_TRAINING = ["training.gradient_accumulation_steps=1", "training.num_workers=0", "training.batch_size=4"]
 TINY_FINETUNING = [
     *("model.preset=tiny", "training.epochs=1", "training.min_steps=0", "training.schedule=null"),
@@ -142,6 +146,9 @@ def stores(tmp_path_factory):
         words = [verb, corpus, str(root / source), str(root / store), *options, "--quiet"]
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
+    (line,) = re.findall(r"^python (examples/draw_subset.py .*)$", PAGE, re.MULTILINE)
+    words = [sys.executable, *shlex.split(line.replace("examples", str(REPOSITORY / "examples")))]
+    subprocess.run(words, cwd=root, check=True)
     return root
 
 
