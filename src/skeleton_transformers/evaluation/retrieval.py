@@ -48,7 +48,7 @@ def knn_predict(
     query: np.ndarray,
     k: int = 1,
     metric: str = "cosine",
-    chunk_size: int = 1024,
+    chunk_size: int = 256,
 ) -> np.ndarray:
     """Label of every query by a vote of its `k` nearest gallery vectors.
 
@@ -76,7 +76,7 @@ def retrieval_metrics(
     query_labels: np.ndarray,
     ks: Sequence[int] = (1,),
     metric: str = "cosine",
-    chunk_size: int = 1024,
+    chunk_size: int = 256,
 ) -> dict[str, Any]:
     """How well neighbours share their label.
 
