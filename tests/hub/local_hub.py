@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
 
@@ -24,6 +25,7 @@ class LocalHub(ThreadingHTTPServer):
         tokens: token -> account; one that begins with `hf_read` may not write.
         interruptions: (pattern of method and path, status): the first request that fits is answered with the status, or its connection
             is broken in the middle of its body where the status is 0; then the entry is removed.
+        delays: (pattern of method and path, seconds): the first request that fits waits so long; then the entry is removed.
         requests: method and path of all requests.
     """
 
@@ -39,6 +41,7 @@ class LocalHub(ThreadingHTTPServer):
         self.snapshots: dict[tuple[str, str], dict[str, bytes]] = {}
         self.tokens = {"hf_test": "me", "hf_other": "somebody", "hf_read": "me"}
         self.interruptions: list[tuple[str, int]] = []
+        self.delays: list[tuple[str, float]] = []
         self.requests: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -119,6 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.where, self.query = unquote(path), parse_qs(query)
         request = f"{self.command} {self.where}"
         self.server.requests.append(request)
+        for delay in self.server.delays:
+            if re.search(delay[0], request):
+                self.server.delays.remove(delay)
+                time.sleep(delay[1])
+                break
         for entry in self.server.interruptions:
             if re.search(entry[0], request):
                 self.server.interruptions.remove(entry)

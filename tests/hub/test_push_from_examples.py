@@ -38,14 +38,32 @@ def test_scripts_publish_what_they_trained_and_the_card_runs_as_pasted(hub, run_
     steps = [
         f"training.{name}={value}" for name, value in {"max_steps": 2, "warmup_steps": 1, "eval_every": 2}.items()
     ]
-    result = script("pretrain", "hitrs_demo_pretrain.yaml", *steps, "training.num_workers=0", "--hub_private_repo")
+    result = script(
+        "pretrain",
+        "hitrs_demo_pretrain.yaml",
+        *steps,
+        "training.num_workers=0",
+        "training.save_every=1",
+        "--hub_private_repo",
+    )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{hub.url}/me/pretrain/commit/{1:040x}"
+    assert [message for _, message, _ in hub.commits] == ["Step 1 of 2", "Upload model"]
+    assert result.stdout.splitlines()[-1] == f"{hub.url}/me/pretrain/commit/{2:040x}"
     assert hub.private["me/pretrain"] and "recipe.yaml" in hub.files["me/pretrain"]
 
-    fields = ["model.from_pretrained=me/pretrain", "training.epochs=1", "training.min_steps=2"]
+    fields = [
+        "model.from_pretrained=me/pretrain",
+        "training.epochs=3",
+        "training.min_steps=1",
+        "training.checkpoint_every=1",
+    ]
+    hub.interruptions = [("POST /api/models/me/recogniser/commit/main", 403)]
     result = script("finetune", "hitrs_demo_recognition.yaml", *fields, "--hub_model_id", "me/recogniser")
     assert result.returncode == 0, result.stderr
+    # The first of the three checkpoints was refused, which ended nothing; the last one is the model.
+    assert re.search(r"'Step \d+ of \d+' could not be published, training goes on", result.stderr), result.stderr
+    messages = [message for name, message, _ in hub.commits if name == "me/recogniser"]
+    assert messages[-1] == "Upload model" and len(messages) <= 2, messages  # an upload may still have been under way
     files = hub.files["me/recogniser"]
     assert {"results.json", "labels.json", "preview.gif", "LICENSE", "model.safetensors"} <= set(files)
     recipe = yaml.safe_load(files["recipe.yaml"])
