@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -41,6 +42,38 @@ def test_checkpoint_round_trip(accelerator, tmp_path):
     accelerator.load_state(str(folder))
     assert torch.equal(layer.weight, before)
     assert torch.equal(torch.rand(3), random)
+
+
+@pytest.fixture
+def full_disk():
+    """Files cannot grow beyond 4 kB, which the system reports like a full disk: while it is being written."""
+    resource = pytest.importorskip("resource", reason="limits of processes are a matter of POSIX")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @contextmanager
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_last_good_checkpoint(accelerator, tmp_path, full_disk):
+    layer = accelerator.prepare(torch.nn.Linear(64, 64))
+    with full_disk(), pytest.raises(OSError, match="step 1 cannot be written .* There is none before it; make room"):
+        save_checkpoint(accelerator, tmp_path, 1, {})
+    save_checkpoint(accelerator, tmp_path, 2, {})
+    before = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.zero_()
+    with full_disk(), pytest.raises(OSError, match="The last good one is step_00000002; .* again with --resume"):
+        save_checkpoint(accelerator, tmp_path, 3, {})
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000002"]
+    accelerator.load_state(str(latest_checkpoint(tmp_path)))
+    assert torch.equal(layer.weight, before)
 
 
 def test_an_unfinished_checkpoint_is_not_one(accelerator, tmp_path):

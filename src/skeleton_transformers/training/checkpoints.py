@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,6 +42,9 @@ def save_checkpoint(
         state: JSON-able position of the run, read back by [`read_state`].
         keep_last: checkpoints to keep; older ones are removed.
         write_more: called by every process with the folder, to add files.
+
+    Raises:
+        OSError: it cannot be written, because the disk is full, for instance; earlier checkpoints are untouched.
     """
     if keep_last < 1:
         raise ValueError(f"keep_last must be at least 1, got {keep_last}")
@@ -51,9 +56,18 @@ def save_checkpoint(
         for leftover in parent.glob(".*"):
             shutil.rmtree(leftover)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    if write_more is not None:
-        write_more(partial)
+    try:
+        accelerator.save_state(str(partial))
+        if write_more is not None:
+            write_more(partial)
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk is a RuntimeError to torch.save
+        shutil.rmtree(partial, ignore_errors=True)
+        last = latest_checkpoint(output_dir)
+        raise OSError(
+            f"the checkpoint of step {step} cannot be written into {parent} ({error}). "
+            + (f"The last good one is {last.name}; " if last else "There is none before it; ")
+            + "make room and start again with --resume."
+        ) from error
     # save_state returns before the other processes have written.
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
