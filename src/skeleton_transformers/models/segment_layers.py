@@ -445,6 +445,9 @@ class SegmentPreTrainedModel(CheckedLoading, PreTrainedModel):
             bound = module.in_features**-0.5
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, SegmentProbe):
+            init.trunc_normal_(module.weight, std=0.01)
+            init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)
@@ -463,8 +466,6 @@ class SegmentPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.trunc_normal_(module.segment_embeddings, std=0.02)
         elif isinstance(module, SegmentDecoder):
             init.trunc_normal_(module.mask_token, std=0.02)
-        elif isinstance(module, SegmentClassifier) and module.dense is None:
-            init.trunc_normal_(module.output.weight, std=0.01)  # the linear evaluation of the released code
 
 
 class SegmentEncoder(WindowedFrameFeatures):
@@ -535,6 +536,10 @@ class SegmentEncoder(WindowedFrameFeatures):
         return run_layers(self.config, self.layers, self.layernorm, self.embeddings(values), mask, record)
 
 
+class SegmentProbe(nn.Linear):
+    """The linear map of linear evaluation, which starts small."""
+
+
 class SegmentClassifier(nn.Module):
     """Classifier on tokens (MAMP, released code).
 
@@ -550,10 +555,10 @@ class SegmentClassifier(nn.Module):
             self.dropout = nn.Dropout(config.classifier_dropout)
             self.dense = nn.Linear(config.num_joints * config.hidden_size, width)
             self.norm = nn.BatchNorm1d(width)
+            self.output = nn.Linear(width, config.num_labels)
         else:
-            width = config.hidden_size
-            self.norm = nn.BatchNorm1d(width, eps=1e-6, affine=False)
-        self.output = nn.Linear(width, config.num_labels)
+            self.norm = nn.BatchNorm1d(config.hidden_size, eps=1e-6, affine=False)
+            self.output = SegmentProbe(config.hidden_size, config.num_labels)
 
     def forward(self, outputs: SegmentModelOutput) -> torch.Tensor:
         """Scores `(batch, num_labels)` from what the encoder returns."""

@@ -178,6 +178,18 @@ def test_a_last_batch_of_one_trains():
     assert torch.isfinite(loss) and model.classifier.norm.num_batches_tracked == 0
 
 
+def test_weights_start_as_in_the_released_code():
+    model = make(MAMPForActionRecognition, num_labels=60, hidden_size=64)
+    bound = (6 / (64 + 3 * 64)) ** 0.5
+    assert model.mamp.layers[0].attention.query_key_value.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+    assert model.mamp.embeddings.projection.weight.abs().max().item() == pytest.approx(12**-0.5, rel=0.02)
+    assert model.mamp.embeddings.projection.bias.any() and not model.classifier.output.bias.any()
+    assert model.mamp.embeddings.positions.joint_embeddings.std().item() == pytest.approx(0.02, rel=0.1)
+    probe = make(MAMPForActionRecognition, num_labels=60, hidden_size=64, classifier="linear").classifier.output
+    assert probe.weight.std().item() == pytest.approx(0.01, rel=0.1) and not probe.bias.any()
+    assert make().decoder.mask_token.any()
+
+
 def test_stochastic_depth_grows_and_drops_rows():
     model = make(MAMPModel, drop_path_rate=0.3, num_layers=4)
     assert [layer.drop_path.p for layer in model.layers] == pytest.approx([0.0, 0.1, 0.2, 0.3])
