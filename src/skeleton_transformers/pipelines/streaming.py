@@ -141,7 +141,10 @@ class StreamingRecognizer:
             **options: see the class.
         """
         architecture = (AutoConfig.from_pretrained(name).architectures or [""])[0]
-        kinds = {"Recognition": AutoModelForActionRecognition, "Detection": AutoModelForActionDetection}
+        kinds: dict[str, Any] = {
+            "Recognition": AutoModelForActionRecognition,
+            "Detection": AutoModelForActionDetection,
+        }
         kind = next((kind for kind in kinds if architecture.endswith(f"ForAction{kind}")), None)
         if kind is None:
             raise ValueError(
@@ -208,7 +211,11 @@ class StreamingRecognizer:
             )
         if hop is None:
             hop = 1
-            if isinstance(self.model.base_model, HiTRSModel) and extractor.scale == "none" and extractor.num_frames is None:
+            if (
+                isinstance(self.model.base_model, HiTRSModel)
+                and extractor.scale == "none"
+                and extractor.num_frames is None
+            ):
                 stride = self.model.config.clip_stride
                 moves_all = extractor.center == "first_frame" or extractor.normalize_view
                 hop = min(self.window, stride * math.ceil(self.window / 4 / stride) if moves_all else stride)

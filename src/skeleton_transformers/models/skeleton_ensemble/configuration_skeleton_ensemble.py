@@ -62,11 +62,12 @@ class SkeletonEnsembleConfig(PreTrainedConfig):
         """Cross-field checks, run by `@strict` after construction."""
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}; got {self.fusion!r}.")
-        if set(self.weights) != set(self.members):
-            raise ValueError(f"weights must name the members {', '.join(self.members)}; got {self.weights}.")
-        if self.members and not (min(self.weights.values()) >= 0 and sum(self.weights.values()) > 0):
-            raise ValueError(f"weights must not be negative and need a positive sum, got {self.weights}.")
-        for name, fields in self.members.items():
+        members, weights = self.members or {}, self.weights or {}
+        if set(weights) != set(members):
+            raise ValueError(f"weights must name the members {', '.join(members)}; got {weights}.")
+        if members and not (min(weights.values()) >= 0 and sum(weights.values()) > 0):
+            raise ValueError(f"weights must not be negative and need a positive sum, got {weights}.")
+        for name, fields in members.items():
             if not name or "." in name:  # members are modules, and a dot would part their names
                 raise ValueError(f"the name of a member must not be empty or hold a dot, got {name!r}.")
             get_family(fields.get("model_type", ""))  # its error lists the families that there are
@@ -74,11 +75,10 @@ class SkeletonEnsembleConfig(PreTrainedConfig):
     @property
     def member_configs(self) -> dict[str, PreTrainedConfig]:
         """The configuration of each member, with the label map of the ensemble."""
+        labels = {"id2label": self.id2label, "label2id": self.label2id}
         return {
-            name: get_family(fields["model_type"])
-            .load("configuration")
-            .from_dict({**fields, "id2label": self.id2label, "label2id": self.label2id})
-            for name, fields in self.members.items()
+            name: get_family(fields["model_type"]).load("configuration").from_dict({**fields, **labels})
+            for name, fields in (self.members or {}).items()
         }
 
     @property

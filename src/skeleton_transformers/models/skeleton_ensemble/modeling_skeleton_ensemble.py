@@ -164,7 +164,8 @@ class SkeletonEnsembleForActionRecognition(CheckedLoading, PreTrainedModel):
 
     def fuse(self, member_logits: torch.Tensor) -> torch.Tensor:
         """Logits of the ensemble, `(batch, num_labels)`, from those of its members, `(batch, members, num_labels)`."""
-        weights = member_logits.new_tensor([self.config.weights[name] for name in self.members])[:, None]
+        shares = self.config.weights or {}  # the configuration has one for each
+        weights = member_logits.new_tensor([shares[name] for name in self.members])[:, None]
         weights = weights / weights.sum()
         if self.config.fusion == "logits":
             return (weights * member_logits).sum(dim=1)
