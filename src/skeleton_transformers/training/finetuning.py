@@ -210,6 +210,21 @@ class FineTuningTrainer(Trainer):
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
 
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            FloatingPointError: the loss is not finite. `transformers` would go on, with weights that are lost.
+        """
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"the loss of optimiser step {self.state.global_step} is not finite ({float(loss)}). Look at the recordings "
+                "(`skeleton-transformers check`), lower training.learning_rate, or set training.precision=no; what "
+                "was saved before is good, and --resume continues from it"
+            )
+        return loss
+
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The loss of the model; with mode `linear` on features without dropout."""
         if self.training.mode == "linear":
