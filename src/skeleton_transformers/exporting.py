@@ -190,8 +190,11 @@ class ExportedModel:
             keypoints, frame_mask = (np.concatenate([a, a[-1:].repeat(samples, 0)]) for a in (keypoints, frame_mask))
         if self._session is not None:
             return self._session.run(None, {"keypoints": keypoints, "frame_mask": frame_mask})[0][:rows]
-        with torch.no_grad():
-            output = self._module(keypoints=torch.from_numpy(keypoints), frame_mask=torch.from_numpy(frame_mask))
+        try:
+            with torch.no_grad():
+                output = self._module(keypoints=torch.from_numpy(keypoints), frame_mask=torch.from_numpy(frame_mask))
+        except AssertionError as error:  # what torch.export asserts about sizes
+            raise ValueError(f"the graph takes no batch of shape {keypoints.shape}: {error}") from error
         return output[:rows].numpy()
 
     def predict(self, recordings: Any, top_k: int = 5, **options: Any) -> list[Any]:
@@ -324,6 +327,7 @@ def _write_onnx(program: Any, file: Path, output_name: str, quantize: str | None
             output_names=[output_name],
             opset_version=opset,
             dynamo=True,
+            verbose=False,
         )
     assert onnx_program is not None
     graph = _tidy(onnx_program.model_proto)
