@@ -58,12 +58,11 @@ def main():
     for kind, (model, extractor, options) in kinds.items():
         live = {name: StreamingRecognizer(model, extractor, **options) for name in ("remembering", "anew")}
         live["anew"].model = model
-        for frame in walk[: args.window]:  # what is remembered before the first measurement
-            live["remembering"].push(frame)
-        live["anew"].every = args.window
-        for frame in walk[: args.window]:
-            live["anew"].push(frame)
-        live["anew"].every = 1
+        for stream in live.values():  # the window is full, and all of it is remembered, before the first measurement
+            stream.every = args.window
+            for frame in walk[: args.window]:
+                stream.push(frame)
+            stream.every = 1
         measured = seconds[kind] = {"remembering": [], "anew": []}
         for repeat in range(args.repeats):
             part = walk[args.window + repeat * args.frames :][: args.frames]

@@ -8,6 +8,7 @@ from skeleton_transformers import (
     HiTRSConfig,
     HiTRSForActionDetection,
     HiTRSForActionRecognition,
+    SkeletonEnsembleFeatureExtractor,
     SkeletonFeatureExtractor,
     STGCNConfig,
     STGCNForActionDetection,
@@ -276,6 +277,8 @@ def test_bad_input_is_named(recognizer, detector):
         StreamingRecognizer(detector, SkeletonFeatureExtractor(scale="spine"))
     with pytest.raises(ValueError, match="gives 20 joints with 3 channels, but the model takes 25"):
         StreamingRecognizer(recognizer, SkeletonFeatureExtractor("kinect20"))
+    with pytest.raises(ValueError, match="an ensemble has no single stream of frames; give one of its members"):
+        StreamingRecognizer(recognizer, SkeletonEnsembleFeatureExtractor({"joint": SkeletonFeatureExtractor()}))
     with pytest.raises(ValueError, match="window=400, but the feature extractor keeps the first 300 frames"):
         StreamingRecognizer(recognizer, SkeletonFeatureExtractor(max_frames=300), window=400)
     with pytest.raises(ValueError, match="hop=9 is more than window=8"):
