@@ -74,3 +74,18 @@ def test_what_is_pushed_has_no_gradient_and_is_normalised():
 def test_sizes_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match="a queue needs size and dim"):
         FeatureQueue(*arguments)
+
+
+def test_it_remembers_where_features_come_from():
+    queue = FeatureQueue(5, 16, has_sources=True)
+    assert not queue.come_from(torch.arange(4)).any()  # what it starts with comes from nowhere
+    queue.push(unit(0, 1, 2), torch.tensor([7, 8, 9]))
+    queue.push(unit(3, 4, 5), torch.tensor([10, 11, 12]))
+    assert queue.sources.tolist() == [12, 8, 9, 10, 11]
+    torch.testing.assert_close(queue.features, unit(5, 1, 2, 3, 4))
+    assert queue.come_from(torch.tensor([9, 3])).tolist() == [[False, False, True, False, False], [False] * 5]
+    assert "sources" not in FeatureQueue(5, 16).state_dict()
+    with pytest.raises(ValueError, match="push them with their sources"):
+        queue.push(unit(0))
+    with pytest.raises(ValueError, match="make it with has_sources=True"):
+        FeatureQueue(5, 16).come_from(torch.tensor([1]))
