@@ -1,6 +1,6 @@
 """How much faster the models are than plain, padded ones with the same weights, and how near to the arithmetic limit; prints JSON.
 
-    python benchmarks/against_plain.py inference [--family hitrs] [--preset base] [--batch-size 16] [--lengths ntu|64] [--repeats 3] [--clock cpu]
+    python benchmarks/against_plain.py [inference] [--family hitrs] [--preset base] [--batch-size 16] [--lengths ntu|64] [--repeats 3] [--clock cpu]
     python benchmarks/against_plain.py training|pretraining|detection ...
     python benchmarks/against_plain.py inference --preset original     # absent bodies averaged in, as the released code does
 
@@ -52,12 +52,16 @@ def make_inputs(args, config):
         second = (rng.random(args.batch_size) < 0.2).tolist()
     else:
         lengths, second = [int(args.lengths)] * args.batch_size, [False] * args.batch_size
+    if hasattr(config, "num_persons"):
+        second = [True] * len(lengths)  # the inputs of the family hold every person, there or not
     if hasattr(config, "num_frames") and args.work != "pretraining":
         lengths = [config.num_frames] * len(lengths)  # the family resizes sequences before it sees them
-    persons = 2 if args.lengths == "ntu" and args.work != "pretraining" else 1
+    if args.work == "pretraining":
+        second = [False] * len(lengths)  # every body is a sequence of its own
+    persons = 2 if any(second) or (args.lengths == "ntu" and args.work != "pretraining") else 1
     mask = np.zeros((len(lengths), persons, max(lengths)), dtype=bool)
     for row, length in enumerate(lengths):
-        mask[row, : 1 + second[row] if persons == 2 else 1, :length] = True
+        mask[row, : 1 + second[row], :length] = True
     keypoints = rng.standard_normal((*mask.shape, config.num_joints, config.num_channels)).cumsum(2) * 0.02
     return torch.from_numpy((keypoints * mask[..., None, None]).astype("float32")), torch.from_numpy(mask), lengths
 
@@ -139,7 +143,9 @@ def relative(actual, wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=["inference", "training", "pretraining", "detection"])
+    parser.add_argument(
+        "work", nargs="?", choices=["inference", "training", "pretraining", "detection"], default="inference"
+    )
     parser.add_argument("--family", choices=list(PLAIN_ENCODERS), default="hitrs")
     parser.add_argument("--preset", default="base")
     parser.add_argument("--batch-size", type=int, default=16)

@@ -5,11 +5,12 @@ it the same weights, and for a sequence alone it gives the same result. It share
 the longest sequence and to two bodies, and all of that is computed, as research code does.
 """
 
+from .hico import PlainHiCo
 from .hitrs import PlainHiTRS, PlainHiTRSForPreTraining
 from .mamp import PlainMAMP
 from .stgcn import PlainSTGCN
 
 
-PLAIN_ENCODERS = {"hitrs": PlainHiTRS, "mamp": PlainMAMP, "stgcn": PlainSTGCN}
+PLAIN_ENCODERS = {"hico": PlainHiCo, "hitrs": PlainHiTRS, "mamp": PlainMAMP, "stgcn": PlainSTGCN}
 
-__all__ = ["PLAIN_ENCODERS", "PlainHiTRS", "PlainHiTRSForPreTraining", "PlainMAMP", "PlainSTGCN"]
+__all__ = ["PLAIN_ENCODERS", "PlainHiCo", "PlainHiTRS", "PlainHiTRSForPreTraining", "PlainMAMP", "PlainSTGCN"]

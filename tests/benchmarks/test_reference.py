@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from reference import PLAIN_ENCODERS, PlainHiTRS, PlainHiTRSForPreTraining
+from reference import PLAIN_ENCODERS, PlainHiCo, PlainHiTRS, PlainHiTRSForPreTraining
 
-from skeleton_transformers import HiTRSConfig, HiTRSForPreTraining, HiTRSModel
+from skeleton_transformers import HiCoConfig, HiCoModel, HiTRSConfig, HiTRSForPreTraining, HiTRSModel
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
 from skeleton_transformers.models.families import get_family
 
@@ -31,7 +31,7 @@ def sequences(lengths, persons):
     return keypoints * mask[..., None, None], mask
 
 
-@pytest.mark.parametrize("name", PLAIN_ENCODERS)
+@pytest.mark.parametrize("name", ["hitrs", "mamp", "stgcn"])
 def test_a_packed_batch_is_every_sequence_alone(name):
     family = get_family(name)
     model, plain = pair(family.load("encoder"), PLAIN_ENCODERS[name], family.load("configuration").from_preset("tiny"))
@@ -46,6 +46,13 @@ def test_a_packed_batch_is_every_sequence_alone(name):
             ]
         )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_hico_equals_the_plain_encoder_where_both_persons_are_there():
+    model, plain = pair(HiCoModel, PlainHiCo, HiCoConfig.from_preset("tiny"))
+    keypoints = torch.randn(2, 2, model.config.num_frames, 25, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(model(keypoints).pooler_output, plain(keypoints, None), atol=1e-5, rtol=1e-4)
 
 
 def test_hitrs_that_averages_absent_persons_equals_the_padded_batch():
