@@ -168,5 +168,5 @@ def test_a_folder_that_holds_no_usable_model_is_not_published(save_model, tmp_pa
     assert "not finite, in classifier.bias" in error(reweigh(lambda t: t["classifier.bias"].fill_(np.nan)))
     assert "lacks 1 tensors of HiTRSForActionRecognition" in error(reweigh(lambda t: t.pop("classifier.bias")))
     twenty = SkeletonFeatureExtractor(layout="kinect20")
-    assert "gives 20 joints, but the model takes 25" in error(twenty.save_pretrained)
+    assert "gives 20 joints with 3 channels, but the model takes 25" in error(twenty.save_pretrained)
     assert "there is no such folder" in error(lambda bad: shutil.move(bad, tmp_path / "gone"))
