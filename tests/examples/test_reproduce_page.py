@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -98,15 +99,16 @@ def people(rng, number, frames=FRAMES):
 
 
 def write_ntu(folder, rng):
-    """Four subjects, two setups, two cameras, two actions."""
+    """Four subjects, two setups, three cameras, two actions, everything twice: a quarter of it still holds every part."""
     folder.mkdir()
     for subject in (1, 2, 4, 3):  # the last one tests
-        for setup, camera, action in ((1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1), (2, 3, 1), (2, 3, 2)):
+        places = ((1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1), (2, 3, 1), (2, 3, 2))
+        for (setup, camera, action), replication in product(places, (1, 2)):
             lines = [str(FRAMES)]
             for pose in people(rng, action):
                 lines += ["1", "72057594037931101 0 1 1 1 1 0 0.02 0.05 2", "25"]
                 lines += [f"{x:.5f} {y:.5f} {z:.5f} 200 200 900 500 0 0 0 1 2" for x, y, z in pose]
-            name = f"S{setup:03d}C{camera:03d}P{subject:03d}R001A{action:03d}.skeleton"
+            name = f"S{setup:03d}C{camera:03d}P{subject:03d}R{replication:03d}A{action:03d}.skeleton"
             (folder / name).write_text("\n".join(lines) + "\n")
 
 
