@@ -464,7 +464,8 @@ def clip_windows(
 
     num_clips = count_clips((num_frames - first).clamp(min=0))
     if is_exporting() and padded_frames is not None:
-        longest = count_clips(torch.sym_max(0, padded_frames - first))
+        # Two at least: an axis that may have size 1 would be traced as one that never has.
+        longest = torch.sym_max(min(2, config.max_clips), count_clips(torch.sym_max(0, padded_frames - first)))
     else:
         longest = int(num_clips.max())
     if longest > config.max_clips:
