@@ -64,13 +64,13 @@ _PUBLIC = {
     "SkeletonSample": "data.storage",
     "SkeletonStore": "data.storage",
     "SkeletonStoreWriter": "data.storage",
-    "StreamingRecognizer": "pipelines.streaming",
     "StudentTeacherConfig": "models.student_teacher.configuration_student_teacher",
     "StudentTeacherForActionDetection": "models.student_teacher.modeling_student_teacher",
     "StudentTeacherForActionRecognition": "models.student_teacher.modeling_student_teacher",
     "StudentTeacherForMotionPrediction": "models.student_teacher.modeling_student_teacher",
     "StudentTeacherForPreTraining": "models.student_teacher.modeling_student_teacher",
     "StudentTeacherModel": "models.student_teacher.modeling_student_teacher",
+    "StreamingRecognizer": "pipelines.streaming",
     "clean": "data.cleaning",
     "convert_layout": "skeletons",
     "get_layout": "skeletons",
@@ -138,7 +138,6 @@ if TYPE_CHECKING:
         STGCNForMotionPrediction,
         STGCNModel,
     )
-    from .pipelines.streaming import StreamingRecognizer
     from .models.student_teacher.configuration_student_teacher import StudentTeacherConfig
     from .models.student_teacher.modeling_student_teacher import (
         StudentTeacherForActionDetection,
@@ -147,6 +146,7 @@ if TYPE_CHECKING:
         StudentTeacherForPreTraining,
         StudentTeacherModel,
     )
+    from .pipelines.streaming import StreamingRecognizer
     from .skeletons import SkeletonLayout, convert_layout, get_layout, list_layouts, register_layout
 
 
