@@ -96,7 +96,7 @@ def export_model(
         torch.export.save(program, file)
     network.config.save_pretrained(folder)
     extractor.save_pretrained(folder)
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": format,
         "file": file.name,
         "task": task,
@@ -266,7 +266,7 @@ def _trace(model: PreTrainedModel, output_name: str) -> Any:
     """The model as a `torch.export` program with three dynamic axes."""
     # An axis of size 1 would be taken for fixed. Whether there are more persons than places cannot be asked of a graph.
     persons = min(2, getattr(model.config, "num_persons", 2))
-    dynamic = torch.export.Dim.DYNAMIC  # type: ignore[attr-defined]
+    dynamic = torch.export.Dim.DYNAMIC
     axes = {0: dynamic, 2: dynamic} | ({1: dynamic} if persons > 1 else {})
     inputs = _random_batch(model.config, 3, persons, min(48, getattr(model.config, "max_frames", None) or 48))
     graph = _Graph(model, output_name)

@@ -52,9 +52,7 @@ class FineTuned(NamedTuple):
     is_main: bool
 
 
-def fine_tune(
-    recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
-) -> FineTuned:
+def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()) -> FineTuned:
     """Train as a recipe says, and evaluate.
 
     `output_dir` receives the model with its feature extractor, `results.json`, `label_subset.json` (which recordings were seen),
