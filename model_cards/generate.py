@@ -46,10 +46,16 @@ def write_card(file: Path, runs: Path, target: Path) -> bool:
     corpus = (
         stores[0].removesuffix("_takes").replace("pku1", "pku_mmd_1").replace("pku2", "pku_mmd_2").replace("_", "-")
     )
-    if kind not in TASKS or name.split("_")[1] in NOT_PUBLISHED:
+    family = get_family(recipe["model"]["family"])
+    if kind == "scratch" and family.pretraining is None:  # a network that is always trained with labels
+        kind = "recognition"
+    if kind not in TASKS or set(NOT_PUBLISHED) & set(name.split("_")):
         return False
     task, role = TASKS[kind]
-    family = get_family(recipe["model"]["family"])
+    trained = getattr(family, role)
+    if family.encoder is None:  # an objective around an encoder of another family, which is what is published
+        backbone = recipe["model"]["overrides"]["backbone"]
+        trained = f"{get_family(backbone).encoder}, pre-trained with {family.pretraining}"
     layout = get_layout(recipe["data"].get("layout") or get_corpus(corpus).layout)
     features = {**recipe.get("features", {}), **recipe.get("published_features", {})}
     data = recipe["data"]
@@ -60,7 +66,7 @@ def write_card(file: Path, runs: Path, target: Path) -> bool:
         card = write_model_card(
             folder,
             model_name=name,
-            model_summary=f"{getattr(family, role)}, the {features.get('stream', 'joint')} stream of {', '.join(stores)}. "
+            model_summary=f"{trained}, the {features.get('stream', 'joint')} stream of {', '.join(stores)}. "
             + ("" if found else "Not trained or measured yet: this card says how it will be."),
             task=task,
             layout=layout,
@@ -89,9 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--runs", type=Path, default=HERE.parent / "runs", help="folder with the output_dir of every run"
     )
     parser.add_argument("--output", type=Path, default=HERE, help="folder for the cards")
-    parser.add_argument(
-        "--only", nargs="*", default=("hitrs_*", "hico_*"), help="names of recipes, with * for anything"
-    )
+    parser.add_argument("--only", nargs="*", default=("*",), help="names of recipes, with * for anything")
     args = parser.parse_args(arguments)
     files = sorted({file for pattern in args.only for file in args.configs.glob(f"{pattern}.yaml")})
     written = sum(write_card(file, args.runs, args.output) for file in files)

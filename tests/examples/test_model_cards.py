@@ -24,3 +24,12 @@ def test_results_come_from_finished_runs_only(tmp_path):
     assert not ModelCard.load(tmp_path / "hitrs_ntu60_xview_joint_recognition.md").data.eval_results
     assert not list(tmp_path.glob("hitrs_demo*"))
     assert str(tmp_path) not in card + other
+
+
+def test_card_of_an_objective_is_about_the_encoder_that_it_leaves(tmp_path):
+    names = ["mcc_stgcn_nw_ucla_pretrain", "stgcn_nw_ucla_scratch", "hitrs_nw_ucla_scratch", "mamp_demo_pretrain"]
+    GENERATE["main"](["--runs", str(tmp_path / "runs"), "--output", str(tmp_path), "--only", *names])
+    # A Hi-TRS without pre-training is a baseline, and recordings that the package makes are for trying it.
+    assert sorted(path.stem for path in tmp_path.glob("*.md")) == names[:2]
+    assert "STGCNModel, pre-trained with MCCForPreTraining" in (tmp_path / f"{names[0]}.md").read_text()
+    assert "STGCNForActionRecognition" in (tmp_path / f"{names[1]}.md").read_text()
