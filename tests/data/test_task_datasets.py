@@ -119,6 +119,10 @@ def test_detection_batches_pad_with_labels_that_do_not_count(store):
     [
         ({"feature_extractor": SkeletonFeatureExtractor(num_frames=64)}, r"changes the frames \(num_frames=64\)"),
         ({"feature_extractor": SkeletonFeatureExtractor(frame_rate=15)}, r"changes the frames \(frame_rate=15\)"),
+        (
+            {"feature_extractor": SkeletonFeatureExtractor(center_crop=0.95)},
+            r"changes the frames \(center_crop=0.95\); set .* and center_crop to 1",
+        ),
         ({"augmentation": TEMPORAL}, r"has the temporal operators \['interpolate', 'crop'\]; set temporal to \[\]"),
         ({"indices": [0, 3]}, "trimmed of .* has no frame labels; prepare the corpus with --takes"),
         ({"window": 0}, "window must be at least 1 or None, got 0"),
@@ -214,6 +218,10 @@ def test_prediction_batches(store):
         ),
         ({"feature_extractor": SkeletonFeatureExtractor(scale="spine")}, "the feature extractor has scale='spine'"),
         ({"feature_extractor": SkeletonFeatureExtractor(max_frames=9)}, "the feature extractor has max_frames=9"),
+        (
+            {"feature_extractor": SkeletonFeatureExtractor(center_crop=0.5)},
+            "the feature extractor has center_crop=0.5",
+        ),
         ({"augmentation": TEMPORAL}, "temporal operators"),
         ({"observed_frames": 0}, "observed_frames must be at least 1, got 0"),
         ({"window_every": 0}, "window_every must be at least 1 or None, got 0"),

@@ -33,11 +33,13 @@ def check_keeps_frames(feature_extractor: SkeletonFeatureExtractor, frame_rate: 
     changes = {name: getattr(extractor, name) for name in ("num_frames", "max_frames") if getattr(extractor, name)}
     if extractor.frame_rate is not None and extractor.frame_rate != frame_rate:
         changes["frame_rate"] = extractor.frame_rate
+    if extractor.center_crop < 1:
+        changes["center_crop"] = extractor.center_crop
     if changes:
         raise ValueError(
             f"action detection has a label for every frame of a take at {frame_rate:g} frames per second, but the feature "
             f"extractor changes the frames ({', '.join(f'{name}={value}' for name, value in changes.items())}); set "
-            "num_frames, max_frames and frame_rate to None"
+            "num_frames, max_frames and frame_rate to None, and center_crop to 1"
         )
 
 
@@ -213,13 +215,14 @@ class PredictionDataset(Dataset):
             "scale": extractor.scale if extractor.scale != "none" else None,
             "num_frames": extractor.num_frames,
             "max_frames": extractor.max_frames,
+            "center_crop": extractor.center_crop if extractor.center_crop < 1 else None,
             "confidence_channel": extractor.confidence_channel or None,
         }
         found = {name: value for name, value in refused.items() if value is not None}
         if found:
             raise ValueError(
                 "motion prediction observes and predicts positions in their own unit and time; set stream='joint', scale="
-                "'none', confidence_channel=False and num_frames and max_frames to None, the feature extractor has "
+                "'none', center_crop=1, confidence_channel=False and num_frames and max_frames to None, the feature extractor has "
                 + ", ".join(f"{name}={value!r}" for name, value in found.items())
             )
         check_keeps_time(augmentation)

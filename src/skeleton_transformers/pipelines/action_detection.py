@@ -28,11 +28,6 @@ class SkeletonActionDetectionPipeline(SkeletonPipeline):
         super().__init__(*args, **kwargs)
         extractor = self.feature_extractor
         check_keeps_frames(extractor, extractor.frame_rate or 0)  # another rate is no loss: times are turned back
-        if extractor.center_crop < 1:
-            raise ValueError(
-                f"action detection needs all frames, but the feature extractor cuts some off (center_crop={extractor.center_crop}); "
-                "set it to 1"
-            )
 
     def prepare(self, sequence: Sequence) -> dict[str, Any]:
         inputs = super().prepare(sequence)

@@ -249,9 +249,7 @@ class StreamingRecognizer:
     def _check_causal(self) -> None:
         extractor = self.extractor
         check_keeps_frames(extractor, 0.0)
-        allowed: dict[str, tuple[Any, ...]] = {
-            "center_crop": (1,), "scale": ("none",), "person_selection": ("first", "all"),
-        }  # fmt: skip
+        allowed: dict[str, tuple[Any, ...]] = {"scale": ("none",), "person_selection": ("first", "all")}
         for name, values in allowed.items():
             if getattr(extractor, name) not in values:
                 raise ValueError(
