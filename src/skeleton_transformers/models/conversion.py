@@ -3,8 +3,11 @@
 import pickle
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 
 # What DataParallel puts in front of every name.
@@ -44,4 +47,24 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-__all__ = ["PREFIX", "listed", "read_state_dict"]
+def save_converted(model: PreTrainedModel, folder: str | PathLike, **features: Any) -> Path:
+    """Writes a folder for `from_pretrained`, with the feature extractor that goes with the model.
+
+    Args:
+        model: a converted model.
+        folder: folder to write.
+        **features: settings of the feature extractor beside layout and channels, which are those of the model.
+
+    Returns:
+        the folder.
+    """
+    from ..feature_extraction_skeleton import SkeletonFeatureExtractor
+
+    model.save_pretrained(folder)
+    config: Any = model.config
+    extractor = SkeletonFeatureExtractor(layout=config.layout, num_channels=config.num_channels, **features)
+    extractor.save_pretrained(folder)
+    return Path(folder)
+
+
+__all__ = ["PREFIX", "listed", "read_state_dict", "save_converted"]

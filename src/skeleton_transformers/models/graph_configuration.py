@@ -1,24 +1,25 @@
 """What the configurations of all graph networks have in common."""
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import numpy as np
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from ..skeletons import SkeletonLayout, get_layout
+from ..skeletons import get_layout
+from .skeleton_configuration import SkeletonConfigMixin
 
-
-Config = TypeVar("Config", bound="GraphNetworkConfig")
 
 _PADDINGS = ("zeros", "repeat")
 
 
 @strict
-class GraphNetworkConfig(PreTrainedConfig):
-    """Fields, checks and derived sizes that ST-GCN, 2s-AGCN and AS-GCN share; each of them describes all of its fields."""
+class GraphNetworkConfig(SkeletonConfigMixin, PreTrainedConfig):
+    """Fields, checks and derived sizes that ST-GCN, 2s-AGCN and AS-GCN share; each of them describes all of its fields.
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    Presets of `from_preset`: `"tiny"` (tests and demonstrations), `"small"` (small corpora), `"base"` (the released architecture),
+    `"original"` (`"base"` that treats absent persons and short recordings as the released code does).
+    """
 
     layout: str | dict[str, Any] = "ntu25"
     num_channels: int = 3
@@ -67,35 +68,9 @@ class GraphNetworkConfig(PreTrainedConfig):
         if self.frame_window < 4 or self.frame_window % 4:
             raise ValueError(f"frame_window must be a multiple of 4, got {self.frame_window}.")
 
-    @classmethod
-    def from_preset(cls: type[Config], preset: str, **overrides: Any) -> Config:
-        """A configuration by name.
-
-        Args:
-            preset: `"tiny"` (tests and demonstrations), `"small"` (small corpora), `"base"` (the released architecture), or
-                `"original"` (`"base"` that treats absent persons and short recordings as the released code does).
-            **overrides: fields that differ from the preset, such as `layout="coco17"` or `num_labels=60`.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if preset not in cls.presets:
-            raise ValueError(f"{cls.__name__} has no preset {preset!r}; presets are {', '.join(cls.presets)}.")
-        return cls(**{**cls.presets[preset], **overrides})
-
     def make_graph(self) -> np.ndarray:
         """The fixed matrices of the graph, float32 `(subsets, joints, joints)`, see [`skeleton_transformers.models.graphs`]."""
         raise NotImplementedError
-
-    @property
-    def skeleton_layout(self) -> SkeletonLayout:
-        """The layout itself."""
-        return get_layout(self.layout)
-
-    @property
-    def num_joints(self) -> int:
-        """Joints of the layout."""
-        return self.skeleton_layout.num_joints
 
     @property
     def hidden_size(self) -> int:

@@ -1,21 +1,43 @@
 """What the configurations of all segment-joint transformers have in common."""
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from ..skeletons import SkeletonLayout, get_layout
+from ..skeletons import get_layout
+from .skeleton_configuration import SkeletonConfigMixin
 
 
-Config = TypeVar("Config", bound="SegmentTransformerConfig")
+# Presets of both families for tests, demonstrations and small corpora.
+SMALL_PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "num_frames": 32,
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "classifier_hidden_size": 64,
+        "num_decoder_layers": 1,
+        "decoder_hidden_size": 64,
+    },
+    "small": {
+        "num_frames": 40,
+        "hidden_size": 64,
+        "num_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "classifier_hidden_size": 256,
+        "num_decoder_layers": 2,
+        "decoder_hidden_size": 256,
+    },
+}
 
 
 @strict
-class SegmentTransformerConfig(PreTrainedConfig):
+class SegmentTransformerConfig(SkeletonConfigMixin, PreTrainedConfig):
     """Fields, checks and derived sizes that MAMP and the student-teacher model share; each of them describes all of its fields."""
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
     # Fields that hold one of a few words.
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "attention": ("joint", "spatial", "temporal"),
@@ -89,31 +111,6 @@ class SegmentTransformerConfig(PreTrainedConfig):
                 f"motion_temperature must not be negative, got {self.motion_temperature}; 0 masks uniformly."
             )
 
-    @classmethod
-    def from_preset(cls: type[Config], preset: str, **overrides: Any) -> Config:
-        """A configuration by name.
-
-        Args:
-            preset: one of the names of the family's page.
-            **overrides: fields that differ from the preset, such as `layout="coco17"` or `num_labels=60`.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if preset not in cls.presets:
-            raise ValueError(f"{cls.__name__} has no preset {preset!r}; presets are {', '.join(cls.presets)}.")
-        return cls(**{**cls.presets[preset], **overrides})
-
-    @property
-    def skeleton_layout(self) -> SkeletonLayout:
-        """The layout itself."""
-        return get_layout(self.layout)
-
-    @property
-    def num_joints(self) -> int:
-        """Joints of the layout."""
-        return self.skeleton_layout.num_joints
-
     @property
     def num_segments(self) -> int:
         """Segments of a sequence."""
@@ -147,4 +144,4 @@ class SegmentTransformerConfig(PreTrainedConfig):
         return self.num_frames
 
 
-__all__ = ["SegmentTransformerConfig"]
+__all__ = ["SMALL_PRESETS", "SegmentTransformerConfig"]

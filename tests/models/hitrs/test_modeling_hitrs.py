@@ -406,17 +406,20 @@ def test_eight_sequences_are_learned():
     batch = pretraining_batch([int(n) for n in np.linspace(22, 40, 8)], joints=5)
     model = tiny(HiTRSForPreTraining, hidden_dropout_prob=0.0, layout=STICK)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(170):
-        losses.append(model(**batch))
+    first = None
+    # How many steps it takes depends on the last bits of the arithmetic, thus on the machine: mostly 150.
+    for _ in range(500):
+        output = model(**batch)
+        first = output if first is None else first
+        halved = all(output[f"{name}_loss"] < 0.5 * first[f"{name}_loss"] for name in COMPONENTS)
+        told = (output.clip_order_accuracy, output.video_order_accuracy, output.next_clip_accuracy)
+        if halved and min(told) == 1:
+            break
         optimizer.zero_grad()
-        losses[-1].loss.backward()
+        output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    for name in COMPONENTS:
-        assert losses[-1][f"{name}_loss"] < 0.5 * losses[0][f"{name}_loss"], name
-    assert losses[-1].clip_order_accuracy == 1 and losses[-1].video_order_accuracy == 1
-    assert losses[-1].next_clip_accuracy == 1
+    assert halved and min(told) == 1, (told, {name: float(output[f"{name}_loss"]) for name in COMPONENTS})
 
 
 def test_eight_sequences_are_recognised():

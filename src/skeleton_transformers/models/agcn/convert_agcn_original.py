@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..conversion import read_state_dict
+from ..conversion import read_state_dict, save_converted
 from ..graph_conversion import NameTable, find_layout, layer_widths, load_exactly, released_strides
 from .configuration_agcn import AGCNConfig
 from .modeling_agcn import AGCNForActionRecognition
@@ -149,15 +149,12 @@ def convert_original_checkpoint(
     Returns:
         the folder.
     """
-    from ...feature_extraction_skeleton import SkeletonFeatureExtractor
-
     model = load_original_checkpoint(source, layout)
-    model.save_pretrained(target_folder)
     config = model.config
     is_flat = config.skeleton_layout.name == "openpose18"
-    extractor = SkeletonFeatureExtractor(
-        layout=config.layout,
-        num_channels=config.num_channels,
+    return save_converted(
+        model,
+        target_folder,
         stream=stream,
         motion_zero="last",
         center="none" if is_flat else "every_frame",
@@ -167,8 +164,6 @@ def convert_original_checkpoint(
         person_selection="first" if is_flat else "energy",
         confidence_channel=is_flat,
     )
-    extractor.save_pretrained(target_folder)
-    return Path(target_folder)
 
 
 __all__ = [

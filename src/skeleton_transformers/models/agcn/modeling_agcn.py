@@ -29,6 +29,7 @@ from ..graph_layers import (
     FrameBatchNorm,
     InputNorm,
     TemporalConvolution,
+    initialise_batch_norm,
     make_residual,
     make_tracks,
     pool_tracks,
@@ -143,11 +144,7 @@ class AGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out")
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            initialise_batch_norm(module)
         elif isinstance(module, AGCNGraphConvolution):  # after everything in it
             init.constant_(module.learnt_graph, 1e-6)
             init.constant_(module.norm.weight, 1e-6)

@@ -45,6 +45,7 @@ from ..graph_layers import (
     InputNorm,
     PartitionedGraphConvolution,
     Tracks,
+    initialise_batch_norm,
     make_tracks,
     pool_tracks,
     stride_mask,
@@ -407,14 +408,7 @@ class ASGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.normal_(module.weight, std=0.02)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            if isinstance(module, nn.BatchNorm2d):
-                init.normal_(module.weight, mean=1.0, std=0.02)
-            else:
-                init.ones_(module.weight)
-            init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+            initialise_batch_norm(module, std=0.02 if isinstance(module, nn.BatchNorm2d) else 0.0)
         elif isinstance(module, nn.Linear | nn.ConvTranspose2d):  # as torch has them
             init.kaiming_uniform_(module.weight, a=5**0.5)
             if module.bias is not None:

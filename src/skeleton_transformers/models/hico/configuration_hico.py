@@ -1,11 +1,12 @@
 """Configuration of HiCo."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from ...skeletons import SkeletonLayout, get_layout
+from ...skeletons import get_layout
+from ..skeleton_configuration import SkeletonConfigMixin
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -38,12 +39,16 @@ _CHOICES = {
 
 
 @strict
-class HiCoConfig(PreTrainedConfig):
+class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
     r"""Configuration of [`HiCoModel`] and its tasks.
 
     HiCo is described in Dong et al., "Hierarchical Contrast for Unsupervised Skeleton-Based Action Representation Learning"
     (AAAI 2023). Where the paper and the code that its authors released differ, the defaults follow the code, and the entry
     below says so. The defaults are the released configuration, except for `ignore_absent_person` and the repaired queue.
+
+    Presets of `from_preset`: `"tiny"` (tests and demonstrations), `"small"`, `"base"` (the released configuration), `"paper"` (the
+    embedding and the down-sampling that the paper prints), `"original"` (`"base"` with absent persons and queues as in the released
+    code).
 
     Args:
         layout (`str` or `dict`, defaults to `"ntu25"`):
@@ -114,6 +119,7 @@ class HiCoConfig(PreTrainedConfig):
     """
 
     model_type = "hico"
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     attribute_map = {"num_hidden_layers": "num_layers"}
     citation = """@inproceedings{dong2023hico,
   title     = {Hierarchical Contrast for Unsupervised Skeleton-Based Action Representation Learning},
@@ -204,33 +210,6 @@ class HiCoConfig(PreTrainedConfig):
         for name in ("instance_loss_weight", "domain_loss_weight", "clip_loss_weight", "part_loss_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 switches the task off.")
-
-    @classmethod
-    def from_preset(cls, preset: str, **overrides: Any) -> "HiCoConfig":
-        """A configuration by name.
-
-        Args:
-            preset: `"tiny"` (tests and demonstrations), `"small"`, `"base"` (the released configuration), `"paper"` (the
-                embedding and the down-sampling that the paper prints), or `"original"` (`"base"` with absent persons and
-                queues as in the released code).
-            **overrides: fields that differ from the preset, such as `encoder="gru"` or `num_labels=60`.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if preset not in PRESETS:
-            raise ValueError(f"HiCoConfig has no preset {preset!r}; presets are {', '.join(PRESETS)}.")
-        return cls(**{**PRESETS[preset], **overrides})
-
-    @property
-    def skeleton_layout(self) -> SkeletonLayout:
-        """The layout itself."""
-        return get_layout(self.layout)
-
-    @property
-    def num_joints(self) -> int:
-        """Joints of the layout."""
-        return self.skeleton_layout.num_joints
 
     @property
     def num_spatial_tokens(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...skeletons import get_layout
-from ..conversion import PREFIX, listed, read_state_dict
+from ..conversion import PREFIX, listed, read_state_dict, save_converted
 from .configuration_hico import HiCoConfig
 from .modeling_hico import HiCoForActionRecognition, HiCoForPreTraining, HiCoModel, HiCoPreTrainedModel
 
@@ -250,13 +250,10 @@ def convert_original_checkpoint(
     Returns:
         the folder.
     """
-    from ...feature_extraction_skeleton import SkeletonFeatureExtractor
-
     model = load_original_checkpoint(source, layout)
-    model.save_pretrained(target_folder)
-    extractor = SkeletonFeatureExtractor(
-        layout=model.config.layout,
-        num_channels=model.config.num_channels,
+    return save_converted(
+        model,
+        target_folder,
         stream=stream,
         motion_zero="last",
         center="every_frame",
@@ -266,8 +263,6 @@ def convert_original_checkpoint(
         max_persons=model.config.num_persons,
         person_selection="energy",
     )
-    extractor.save_pretrained(target_folder)
-    return Path(target_folder)
 
 
 def _our_name(name: str) -> str | None:

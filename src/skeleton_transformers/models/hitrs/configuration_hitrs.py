@@ -1,11 +1,12 @@
 """Configuration of Hi-TRS."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from ...skeletons import SkeletonLayout, get_layout
+from ...skeletons import get_layout
+from ..skeleton_configuration import SkeletonConfigMixin
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -37,12 +38,15 @@ _CHOICES = {
 
 
 @strict
-class HiTRSConfig(PreTrainedConfig):
+class HiTRSConfig(SkeletonConfigMixin, PreTrainedConfig):
     r"""Configuration of [`HiTRSModel`] and its tasks.
 
     Hi-TRS is described in Chen et al., "Hierarchically Self-Supervised Transformer for Human Skeleton Representation
     Learning" (ECCV 2022). Where the paper and the code that its authors released differ, the defaults follow the code, and the
     entry below says so. The defaults are the released configuration, except for `ignore_absent_person`.
+
+    Presets of `from_preset`: `"tiny"` (tests and demonstrations), `"small"`, `"base"` (the released configuration), `"paper"` (two layers
+    per level), `"original"` (`"base"` that averages absent persons in, for comparisons with the released code).
 
     Args:
         layout (`str` or `dict`, defaults to `"ntu25"`):
@@ -118,6 +122,7 @@ class HiTRSConfig(PreTrainedConfig):
     """
 
     model_type = "hitrs"
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     attribute_map = {"num_hidden_layers": "num_layers"}
     citation = """@inproceedings{chen2022hitrs,
   title     = {Hierarchically Self-Supervised Transformer for Human Skeleton Representation Learning},
@@ -209,33 +214,6 @@ class HiTRSConfig(PreTrainedConfig):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
-
-    @classmethod
-    def from_preset(cls, preset: str, **overrides: Any) -> "HiTRSConfig":
-        """A configuration by name.
-
-        Args:
-            preset: `"tiny"` (tests and demonstrations), `"small"`, `"base"` (the released configuration), `"paper"` (two
-                layers per level), or `"original"` (`"base"` that averages absent persons in, for comparisons with
-                the released code).
-            **overrides: fields that differ from the preset, such as `layout="coco17"` or `num_labels=60`.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if preset not in PRESETS:
-            raise ValueError(f"HiTRSConfig has no preset {preset!r}; presets are {', '.join(PRESETS)}.")
-        return cls(**{**PRESETS[preset], **overrides})
-
-    @property
-    def skeleton_layout(self) -> SkeletonLayout:
-        """The layout itself."""
-        return get_layout(self.layout)
-
-    @property
-    def num_joints(self) -> int:
-        """Joints of the layout."""
-        return self.skeleton_layout.num_joints
 
     @property
     def hidden_size(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...skeletons import get_layout
-from ..conversion import PREFIX, listed, read_state_dict
+from ..conversion import PREFIX, listed, read_state_dict, save_converted
 from .configuration_hitrs import HiTRSConfig
 from .modeling_hitrs import HiTRSForActionRecognition, HiTRSForPreTraining, HiTRSModel, HiTRSPreTrainedModel
 
@@ -222,15 +222,8 @@ def convert_original_checkpoint(
     Returns:
         the folder.
     """
-    from ...feature_extraction_skeleton import SkeletonFeatureExtractor
-
     model = load_original_checkpoint(source, layout)
-    model.save_pretrained(target_folder)
-    extractor = SkeletonFeatureExtractor(
-        layout=model.config.layout, num_channels=model.config.num_channels, stream=stream, motion_zero="first"
-    )
-    extractor.save_pretrained(target_folder)
-    return Path(target_folder)
+    return save_converted(model, target_folder, stream=stream, motion_zero="first")
 
 
 def _our_name(name: str) -> str | None:

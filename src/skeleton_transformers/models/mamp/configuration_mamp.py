@@ -4,30 +4,11 @@ from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 
-from ..segment_configuration import SegmentTransformerConfig
+from ..segment_configuration import SMALL_PRESETS, SegmentTransformerConfig
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "num_frames": 32,
-        "hidden_size": 32,
-        "num_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "classifier_hidden_size": 64,
-        "num_decoder_layers": 1,
-        "decoder_hidden_size": 64,
-    },
-    "small": {
-        "num_frames": 40,
-        "hidden_size": 64,
-        "num_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 256,
-        "classifier_hidden_size": 256,
-        "num_decoder_layers": 2,
-        "decoder_hidden_size": 256,
-    },
+    **SMALL_PRESETS,
     "base": {},  # the defaults are the released configuration for NTU RGB+D 60
     "ntu120": {"num_decoder_layers": 5, "motion_temperature": 0.75},
     "pku": {"num_decoder_layers": 5},

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ...skeletons import get_layout
-from ..conversion import PREFIX, listed, read_state_dict
+from ..conversion import PREFIX, listed, read_state_dict, save_converted
 from .configuration_mamp import MAMPConfig
 from .modeling_mamp import MAMPForActionRecognition, MAMPForPreTraining, MAMPModel, MAMPPreTrainedModel
 
@@ -225,20 +225,15 @@ def convert_original_checkpoint(
     Returns:
         the folder.
     """
-    from ...feature_extraction_skeleton import SkeletonFeatureExtractor
-
     model = load_original_checkpoint(source, layout)
-    model.save_pretrained(target_folder)
-    extractor = SkeletonFeatureExtractor(
-        layout=model.config.layout,
-        num_channels=model.config.num_channels,
+    return save_converted(
+        model,
+        target_folder,
         center="first_frame",
         center_crop=0.95,
         num_frames=model.config.num_frames,
         max_persons=2,
     )
-    extractor.save_pretrained(target_folder)
-    return Path(target_folder)
 
 
 def _our_name(name: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..conversion import read_state_dict
+from ..conversion import read_state_dict, save_converted
 from ..graph_conversion import NameTable, find_layout, layer_widths, load_exactly, released_strides
 from ..graphs import HOPS_TO_CENTER, PARTITIONS
 from .configuration_stgcn import STGCNConfig
@@ -164,19 +164,14 @@ def convert_original_checkpoint(
     Returns:
         the folder.
     """
-    from ...feature_extraction_skeleton import SkeletonFeatureExtractor
-
     model = load_original_checkpoint(source, layout)
-    model.save_pretrained(target_folder)
-    extractor = SkeletonFeatureExtractor(
-        layout=model.config.layout,
-        num_channels=model.config.num_channels,
+    return save_converted(
+        model,
+        target_folder,
         stream=stream,
         max_frames=model.config.padded_frames,
         confidence_channel=model.config.skeleton_layout.name == "openpose18",
     )
-    extractor.save_pretrained(target_folder)
-    return Path(target_folder)
 
 
 __all__ = [

@@ -4,32 +4,13 @@ from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 
-from ..segment_configuration import SegmentTransformerConfig
+from ..segment_configuration import SMALL_PRESETS, SegmentTransformerConfig
 
 
 _BASIC = {"segment_length": 1, "mask_tokens": False, "reconstruction_loss_weight": 0.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "num_frames": 32,
-        "hidden_size": 32,
-        "num_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "classifier_hidden_size": 64,
-        "num_decoder_layers": 1,
-        "decoder_hidden_size": 64,
-    },
-    "small": {
-        "num_frames": 40,
-        "hidden_size": 64,
-        "num_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 256,
-        "classifier_hidden_size": 256,
-        "num_decoder_layers": 2,
-        "decoder_hidden_size": 256,
-    },
+    **SMALL_PRESETS,
     "base": {},  # spatial attention with segments, mask tokens and decoder, the last row of Table 1 of the report
     # The other rows of that table (its second row is MAMP itself).
     "vanilla": {"attention": "joint", "segment_length": 1},
