@@ -6,7 +6,6 @@ from torch import nn
 
 from skeleton_transformers.training.optimization import (
     finetuning_factor,
-    finetuning_schedule,
     from_scratch_factor,
     layer_decay_groups,
     linear_probe_factor,
@@ -68,18 +67,6 @@ def test_from_scratch_factor(epoch, factor):
 @pytest.mark.parametrize(("epoch", "factor"), [(1, 1), (100, 1), (101, 0.5), (110, 0.5), (111, 0.25), (900, 0.01)])
 def test_linear_probe_factor(epoch, factor):
     assert linear_probe_factor(epoch) == factor
-
-
-def test_finetuning_schedule_counts_epochs_in_steps():
-    values = rates(finetuning_schedule(optimizer(4e-4), steps_per_epoch=3), 70 * 3)
-    assert values[:60] == [4e-4] * 60
-    assert values[60] == pytest.approx(2e-4)
-    assert values[-1] == pytest.approx(1.25e-5)
-
-
-def test_finetuning_schedule_names_the_modes():
-    with pytest.raises(ValueError, match="finetune, scratch, linear"):
-        finetuning_schedule(optimizer(1.0), mode="half")
 
 
 def test_parameter_groups_of_any_module():

@@ -180,27 +180,10 @@ def step_schedule(optimizer: Optimizer, warmup_steps: int, decay_steps: Sequence
     return LambdaLR(optimizer, partial(steps_factor, warmup_steps=warmup_steps, decay_steps=tuple(decay_steps)))
 
 
-def finetuning_schedule(optimizer: Optimizer, mode: str = "finetune", steps_per_epoch: int = 1) -> LambdaLR:
-    """Schedule of Hi-TRS recognition training: a factor per epoch.
-
-    Args:
-        optimizer: its groups have the peak rate (4e-4; 0.01 for the linear probe).
-        mode: `"finetune"`, `"scratch"` or `"linear"`.
-        steps_per_epoch: how often `step()` is called in one epoch; 1 when it is called at the end of every epoch.
-    """
-    if mode not in EPOCH_FACTORS:
-        raise ValueError(f"mode {mode!r} is not known; choose from {', '.join(EPOCH_FACTORS)}")
-    if steps_per_epoch < 1:
-        raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}")
-    factor = EPOCH_FACTORS[mode]
-    return LambdaLR(optimizer, lambda step: factor(step // steps_per_epoch + 1))
-
-
 __all__ = [
     "EPOCH_FACTORS",
     "NO_DECAY_NAMES",
     "finetuning_factor",
-    "finetuning_schedule",
     "from_scratch_factor",
     "layer_decay_groups",
     "linear_probe_factor",
