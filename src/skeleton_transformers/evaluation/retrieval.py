@@ -9,8 +9,14 @@ import numpy as np
 import torch
 
 
-def similarities(gallery: np.ndarray, query: np.ndarray, metric: str, chunk_size: int) -> Iterator[torch.Tensor]:
-    """Similarities of queries to all gallery vectors, float64 `(chunk, gallery samples)`, chunk after chunk."""
+def neighbours(
+    gallery: np.ndarray, gallery_labels: np.ndarray, query: np.ndarray, metric: str, chunk_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The gallery as every query sees it, the nearest sample first, of equally near ones the first in the gallery.
+
+    Yields:
+        for chunk after chunk of the queries, similarities float64 and labels int64, both `(chunk, gallery samples)`.
+    """
     gallery, query = np.asarray(gallery), np.asarray(query)
     if gallery.ndim != 2 or query.ndim != 2 or gallery.shape[1] != query.shape[1]:
         raise ValueError(
@@ -18,6 +24,7 @@ def similarities(gallery: np.ndarray, query: np.ndarray, metric: str, chunk_size
         )
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}")
+    labels = torch.as_tensor(gallery_labels)
     bank = torch.as_tensor(gallery, dtype=torch.float64)
     queries = torch.as_tensor(query, dtype=torch.float64)
     if metric == "cosine":
@@ -25,18 +32,16 @@ def similarities(gallery: np.ndarray, query: np.ndarray, metric: str, chunk_size
         queries = torch.nn.functional.normalize(queries, dim=1)
     for chunk in queries.split(chunk_size):
         if metric == "cosine":
-            yield chunk @ bank.T
+            similarity = chunk @ bank.T
         else:
-            yield -torch.cdist(chunk, bank, compute_mode="donot_use_mm_for_euclid_dist")
+            similarity = -torch.cdist(chunk, bank, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest, order = similarity.sort(dim=1, descending=True, stable=True)
+        yield nearest, labels[order]
 
 
-def vote(similarity: torch.Tensor, labels: torch.Tensor, k: int) -> torch.Tensor:
-    """Label `(chunk,)` that the `k` nearest of a gallery give; see [`knn_predict`]."""
-    if k == 1:
-        return labels[similarity.argmax(dim=1)]
-    nearest, where = similarity.topk(k, dim=1)  # (chunk, k)
-    found = labels[where]
-    votes = torch.zeros(len(similarity), int(labels.max()) + 1, dtype=torch.float64)
+def vote(nearest: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Label `(chunk,)` from the similarities and the labels of neighbours, both `(chunk, k)`; see [`knn_predict`]."""
+    votes = torch.zeros(len(found), int(found.max()) + 1, dtype=torch.float64)
     votes.scatter_add_(1, found, torch.ones_like(nearest))
     total = torch.zeros_like(votes).scatter_add_(1, found, nearest)
     return torch.where(votes == votes.max(dim=1, keepdim=True).values, total, -torch.inf).argmax(dim=1)
@@ -64,9 +69,9 @@ def knn_predict(
     Returns:
         (query samples,) int64.
     """
-    labels = torch.as_tensor(_check_gallery(gallery, gallery_labels, [k]))
-    answers = [vote(similarity, labels, k) for similarity in similarities(gallery, query, metric, chunk_size)]
-    return torch.cat(answers).numpy()
+    labels = _check_gallery(gallery, gallery_labels, [k])
+    ranked = neighbours(gallery, labels, query, metric, chunk_size)
+    return torch.cat([vote(nearest[:, :k], found[:, :k]) for nearest, found in ranked]).numpy()
 
 
 def retrieval_metrics(
@@ -93,18 +98,17 @@ def retrieval_metrics(
     query_labels = np.asarray(query_labels)
     if query_labels.shape != np.asarray(query).shape[:1] or not query_labels.size:
         raise ValueError(f"query labels of shape {query_labels.shape} do not fit queries of shape {np.shape(query)}")
-    labels = torch.as_tensor(_check_gallery(gallery, gallery_labels, ks))
+    labels = _check_gallery(gallery, gallery_labels, ks)
     truth = torch.as_tensor(query_labels, dtype=torch.int64)
     places = torch.arange(1, len(labels) + 1, dtype=torch.float64)
     right = dict.fromkeys(ks, 0)
     precision, matched, first = 0.0, 0, 0
-    for similarity in similarities(gallery, query, metric, chunk_size):
-        true = truth[first : first + len(similarity)]
-        first += len(similarity)
+    for nearest, found in neighbours(gallery, labels, query, metric, chunk_size):
+        true = truth[first : first + len(found)]
+        first += len(found)
         for k in ks:
-            right[k] += int((vote(similarity, labels, k) == true).sum())
-        order = similarity.argsort(dim=1, descending=True, stable=True)
-        relevant = labels[order] == true[:, None]  # (chunk, gallery)
+            right[k] += int((vote(nearest[:, :k], found[:, :k]) == true).sum())
+        relevant = found == true[:, None]  # (chunk, gallery)
         count = relevant.sum(dim=1)
         shares = relevant.cumsum(dim=1) / places
         averages = (shares * relevant).sum(dim=1)[count > 0] / count[count > 0]
@@ -128,4 +132,4 @@ def _check_gallery(gallery: np.ndarray, gallery_labels: np.ndarray, ks: Sequence
     return labels
 
 
-__all__ = ["knn_predict", "retrieval_metrics", "similarities", "vote"]
+__all__ = ["knn_predict", "neighbours", "retrieval_metrics", "vote"]
