@@ -208,6 +208,15 @@ def test_the_threshold_rule_joins_what_flickers_and_names_the_most_probable_acti
     assert [tuple(s[:4]) for s in exact] == [(3, 20, 40, 1.0)]
 
 
+def test_short_runs_are_no_actions():
+    labels = np.array([0, 1, 1, 1, 2, 2, 0, 0, 2])
+    found = frames_to_segments(one_hot(labels), "v", "argmax_runs", min_frames=2)
+    assert [tuple(s[:3]) for s in found] == [(1, 1, 4), (2, 4, 6)]
+    rows = one_hot(np.repeat([0, 3, 0, 1, 0], [9, 5, 4, 4, 2]))
+    found = frames_to_segments(rows, rule="threshold", radius=0, min_frames=5)
+    assert [tuple(s[:3]) for s in found] == [(3, 9, 14)]
+
+
 def test_the_threshold_decides_by_the_background_alone():
     rows = np.tile([0.55, 0.15, 0.15, 0.15], (30, 1))  # no action is as probable as the background
     assert [tuple(s[:3]) for s in frames_to_segments(rows)] == [(1, 0, 30)]

@@ -165,23 +165,25 @@ DETECTION = {
 }
 
 
-@pytest.mark.parametrize("rule", ["threshold", "argmax_runs"])
+@pytest.mark.parametrize("rule, min_frames", [("threshold", 1), ("argmax_runs", 1), ("argmax_runs", 3)])
 @pytest.mark.parametrize("options", DETECTION.values(), ids=DETECTION)
-def test_probabilities_and_actions_are_those_of_the_whole_take(detector, take, options, rule):
+def test_probabilities_and_actions_are_those_of_the_whole_take(detector, take, options, rule, min_frames):
     extractor = SkeletonFeatureExtractor(**options)
     inputs = extractor(take[0], take[1])
     with torch.no_grad():  # scores are shifted, so that something begins and ends
         logits = detector(**{name: torch.from_numpy(values) for name, values in inputs.items()}).logits[0]
         detector.classifier.bias.sub_(logits.median(dim=0).values)
     expected = predict_frames(detector, inputs["keypoints"][0], inputs["frame_mask"][0])
-    live = StreamingRecognizer(detector, extractor, rule=rule, radius=2, threshold=0.6, frame_rate=30.0)
+    live = StreamingRecognizer(
+        detector, extractor, rule=rule, radius=2, threshold=0.6, min_frames=min_frames, frame_rate=30.0
+    )
     updates = [live.push(frame) for frame in frames_of(take)]
     late = int(extractor.motion_zero == "last")
     assert [len(update.probabilities) for update in updates] == [0] * (6 + late) + [1] * (64 - late)
     updates.append(live.finish())
     found = np.concatenate([update.probabilities for update in updates])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    segments = [one for one in frames_to_segments(expected, "", rule, 2, 0.6) if one.label]
+    segments = [one for one in frames_to_segments(expected, "", rule, 2, 0.6, min_frames) if one.label]
     actions = [action for update in updates for action in update.finished]
     assert len(actions) == len(segments) >= 1
     for action, segment in zip(actions, sorted(segments, key=lambda one: one.start), strict=True):

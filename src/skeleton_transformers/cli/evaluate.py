@@ -382,6 +382,7 @@ class Evaluation:
             rule=section.rule,
             radius=section.radius,
             threshold=section.threshold,
+            min_frames=section.min_frames,
             progress=True,
             seed=self.seed,
         )

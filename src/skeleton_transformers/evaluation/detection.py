@@ -64,6 +64,7 @@ def frames_to_segments(
     rule: SegmentRule = "threshold",
     radius: int | None = None,
     threshold: float = 0.4,
+    min_frames: int = 1,
 ) -> list[Segment]:
     """Detections out of the class probabilities of the frames of one take.
 
@@ -82,6 +83,7 @@ def frames_to_segments(
         rule: see above.
         radius: frames to average over; default 10 for `"threshold"` and 0 for `"argmax_runs"`.
         threshold: least probability of any action, of `"threshold"`.
+        min_frames: a run of fewer frames is no action.
 
     Raises:
         ValueError: there is no such rule, or the array has another form.
@@ -95,12 +97,17 @@ def frames_to_segments(
         raise ValueError(f"rule must be 'threshold' or 'argmax_runs', got {rule!r}")
     smoothed = smooth(probabilities, SEGMENT_RADIUS[rule] if radius is None else radius)
     if rule == "argmax_runs":
-        runs = label_runs(smoothed.argmax(axis=1))
-        return [Segment(label, a, b, float(smoothed[a:b, label].mean()), video) for label, a, b in runs]
+        kinds = smoothed.argmax(axis=1)
+    else:
+        kinds = (1 - smoothed[:, 0] >= threshold).astype(np.int64)
     segments = []
-    for _, start, end in label_runs((1 - smoothed[:, 0] >= threshold).astype(np.int64)):
-        means = smoothed[start:end, 1:].mean(axis=0)
-        segments.append(Segment(int(means.argmax()) + 1, start, end, float(means.max()), video))
+    for label, start, end in label_runs(kinds):
+        if end - start < min_frames:
+            continue
+        means = smoothed[start:end].mean(axis=0)
+        if rule == "threshold":
+            label = int(means[1:].argmax()) + 1
+        segments.append(Segment(label, start, end, float(means[label]), video))
     return segments
 
 
@@ -400,6 +407,7 @@ def evaluate_detection(
     rule: SegmentRule = "threshold",
     radius: int | None = None,
     threshold: float = 0.4,
+    min_frames: int = 1,
     progress: bool = False,
     seed: int = 0,
 ) -> DetectionEvaluation:
@@ -411,9 +419,10 @@ def evaluate_detection(
         store: untrimmed takes with frame labels.
         protocol: split of the corpus; None takes the first one.
         eval_part: `"test"`, or `"validation"` while tuning.
-        rule: how frames become segments; for this and `radius` and `threshold` see [`frames_to_segments`].
+        rule: how frames become segments; see [`frames_to_segments`] for this and the next three.
         radius: frames to average over.
         threshold: least probability of any action.
+        min_frames: least length of an action.
         progress: show a progress bar.
         seed: noted in the results.
 
@@ -446,7 +455,7 @@ def evaluate_detection(
             known = sample.frame_labels >= 0
             right += int((probabilities.argmax(axis=1) == sample.frame_labels)[known].sum())
             looked_at += int(known.sum())
-            detections += frames_to_segments(probabilities, sample.name, rule, radius, threshold)
+            detections += frames_to_segments(probabilities, sample.name, rule, radius, threshold, min_frames)
             truth += true_segments(sample.frame_labels, sample.name)
             videos.append(sample.name)
     finally:
@@ -460,6 +469,7 @@ def evaluate_detection(
             "rule": rule,
             "radius": SEGMENT_RADIUS[rule] if radius is None else radius,
             **({"threshold": threshold} if rule == "threshold" else {}),
+            "min_frames": min_frames,
         },
         **describe_data(store, protocol, seed, eval_part=eval_part, num_eval_samples=len(videos)),
     }

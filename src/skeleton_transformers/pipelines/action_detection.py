@@ -16,11 +16,11 @@ class SkeletonActionDetectionPipeline(SkeletonPipeline):
 
     The result is a list of actions in the order of time: `label`, `score`, `start` and `end` (frames of the input, the last one is
     `end - 1`), and `start_seconds` and `end_seconds` where the frame rate is known. With `per_person=True` it is a list of `person`
-    and `detections`. `rule`, `radius` and `threshold` say how frames become actions: see `frames_to_segments`. Inputs and
+    and `detections`. `rule`, `radius`, `threshold` and `min_frames` say how frames become actions: see `frames_to_segments`. Inputs and
     further options: [`SkeletonPipeline`].
     """
 
-    result_options = ("rule", "radius", "threshold")
+    result_options = ("rule", "radius", "threshold", "min_frames")
     output_name = "logits"
     result_name = "detections"
 

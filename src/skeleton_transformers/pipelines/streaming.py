@@ -80,7 +80,7 @@ class StreamingRecognizer:
         hop: of a recogniser, frames that the window moves by; see above.
         every: compute after every so many frames.
         top_k: predictions to give.
-        rule, radius, threshold: of a detector, see `frames_to_segments`.
+        rule, radius, threshold, min_frames: of a detector, see `frames_to_segments`.
         max_gap: seconds between two timestamps from which on nobody was there in between; shorter gaps are filled by interpolation.
 
     Raises:
@@ -100,6 +100,7 @@ class StreamingRecognizer:
         rule: SegmentRule = "threshold",
         radius: int | None = None,
         threshold: float = 0.4,
+        min_frames: int = 1,
         max_gap: float = 0.5,
     ):
         if hasattr(feature_extractor, "members"):
@@ -124,7 +125,7 @@ class StreamingRecognizer:
         self.every, self.top_k, self.max_gap = every, top_k, max_gap
         if self.is_detector:
             self._check_causal()
-            self._rule = (rule, SEGMENT_RADIUS[rule] if radius is None else radius, threshold)
+            self._rule = (rule, SEGMENT_RADIUS[rule] if radius is None else radius, threshold, min_frames)
         else:
             self._set_window(window, hop)
         self.reset()
@@ -489,8 +490,8 @@ class _Anchors:
 class _RunningSegments:
     """`frames_to_segments`, frame by frame, with a memory of `2 * radius + 1` frames."""
 
-    def __init__(self, rule: SegmentRule | Literal["threshold"], radius: int, threshold: float):
-        self.rule, self.radius, self.threshold = rule, radius, threshold
+    def __init__(self, rule: SegmentRule | Literal["threshold"], radius: int, threshold: float, min_frames: int):
+        self.rule, self.radius, self.threshold, self.min_frames = rule, radius, threshold, min_frames
         self.recent: deque[np.ndarray] = deque(maxlen=2 * radius + 1)
         self.arrived = self.smoothed = 0
         self.kind = 0  # what the run is of: 0 for the background, else 1 or, with argmax_runs, the action
@@ -513,7 +514,7 @@ class _RunningSegments:
 
     def running(self) -> tuple[int, int, int, float] | None:
         """The action that goes on."""
-        return self._current() if self.kind else None
+        return self._current() if self._is_action() else None
 
     def _around(self) -> list[np.ndarray]:
         """Probabilities of the next frame to smooth and of its neighbours, as far as there are any."""
@@ -532,9 +533,12 @@ class _RunningSegments:
         return ended
 
     def _close(self, kind: int) -> list[tuple[int, int, int, float]]:
-        ended = [self._current()] if self.kind else []
+        ended = [self._current()] if self._is_action() else []
         self.kind, self.start, self.total = kind, self.smoothed, 0.0
         return ended
+
+    def _is_action(self) -> bool:
+        return bool(self.kind) and self.smoothed - self.start >= self.min_frames
 
     def _current(self) -> tuple[int, int, int, float]:
         means = np.asarray(self.total) / (self.smoothed - self.start)

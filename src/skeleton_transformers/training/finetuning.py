@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
 from transformers import AutoConfig, Trainer
 
-from ..data.datasets import EpochSampler
+from ..data.datasets import EpochSampler, TokenBatchSampler
 from ..models.families import get_family
 from ..skeletons import SkeletonLayout
 from .optimization import EPOCH_FACTORS, layer_decay_groups, parameter_groups, steps_factor
@@ -29,6 +31,9 @@ class TrainingSection:
         layer_decay: factor on the rate from each layer of the encoder to the one below it, 1 for none (MAMP: 0.8); for encoders with
             one stack of layers (see `layer_decay_groups`).
         max_grad_norm: norm that gradients are clipped to; 0 leaves them.
+        tokens_per_batch: recognition only: frames of all persons in one micro-batch of one process, instead of `batch_size`: sequences of
+            similar length together, as many as this budget holds, each once an epoch and with the same weight (see
+            [`TokenBatchSampler`]).
         schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, `cosine` (down to
             `final_learning_rate` over all epochs, after `warmup_epochs`), or `steps` (a tenth after each of `decay_epochs`); default the one of the mode.
         decay_epochs: see `schedule`.
@@ -51,6 +56,7 @@ class TrainingSection:
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
     batch_size: int = 32
+    tokens_per_batch: int | None = None
     gradient_accumulation_steps: int = 4
     max_grad_norm: float = 1.0
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -75,6 +81,8 @@ class TrainingSection:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
+            raise ValueError(f"tokens_per_batch must be at least 1, got {self.tokens_per_batch}")
         if self.final_learning_rate and (
             self.schedule != "cosine" or not 0 < self.final_learning_rate <= self.learning_rate
         ):
@@ -101,6 +109,7 @@ class DetectionSection:
         rule: how frames become segments, `threshold` or `argmax_runs` (see `frames_to_segments`).
         radius: frames on either side to average probabilities over; default 10 for `threshold`, 0 for `argmax_runs`.
         threshold: least probability of any action, of `threshold`.
+        min_frames: a run of fewer frames is no action.
     """
 
     window: int | None = 256
@@ -108,6 +117,7 @@ class DetectionSection:
     rule: Literal["threshold", "argmax_runs"] = "threshold"
     radius: int | None = None
     threshold: float = 0.4
+    min_frames: int = 1
 
 
 @dataclass
@@ -148,6 +158,11 @@ class FineTuningRecipe(Recipe):
             section = getattr(self, task)
             if self.task != task and section != type(section)():
                 raise RecipeError(f"the section {task!r} is for task: {task}, but the recipe has task: {self.task}")
+        if self.task != "recognition" and self.training.tokens_per_batch is not None:
+            raise RecipeError(
+                f"training.tokens_per_batch={self.training.tokens_per_batch} is for task: recognition; the windows of {self.task} have one "
+                "length: set training.batch_size"
+            )
 
 
 class FineTuningTrainer(Trainer):
@@ -160,6 +175,37 @@ class FineTuningTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.training = training
         self.data_seed = seed
+        self.token_batches: TokenBatchSampler | None = None
+        if training.tokens_per_batch is not None:
+            self.token_batches = TokenBatchSampler(
+                self._get_train_sampler(),
+                self.train_dataset,
+                training.tokens_per_batch,
+                accumulation=self.args.gradient_accumulation_steps,
+                rank=self.args.process_index,
+                world_size=self.args.world_size,
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the data."""
+        if self.token_batches is not None:
+            return self.token_batches.steps_per_epoch
+        micro_batches = math.ceil(len(self.train_dataset) / (self.args.train_batch_size * self.args.world_size))
+        return math.ceil(micro_batches / self.args.gradient_accumulation_steps)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches of the recipe; those of equal numbers of frames know their process, so nobody shares them out again."""
+        if self.token_batches is None:
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=self.token_batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return prepare_data_loader(loader, num_processes=1, process_index=0)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         # The training loop calls `set_epoch` on it, also after a resume.
@@ -226,11 +272,15 @@ class FineTuningTrainer(Trainer):
         return loss
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss of the model; with mode `linear` on features without dropout."""
+        """The loss of the model, in batches of different sizes with the weight that every sequence counts the same by; with mode
+        `linear` on features without dropout."""
         if self.training.mode == "linear":
             # The training loop has just switched dropout on, but the features of a probe are fixed. A head may have a batch norm.
             self.accelerator.unwrap_model(model).base_model.eval()
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if self.token_batches is not None and model.training:
+            loss = loss * (len(inputs["keypoints"]) / self.token_batches.mean_batch_size)
+        return loss
 
 
 def build_model(

@@ -186,6 +186,7 @@ class Detection(Task):
             rule=section.rule,
             radius=section.radius,
             threshold=section.threshold,
+            min_frames=section.min_frames,
             seed=self.recipe.seed,
         )
         if trainer.is_world_process_zero():
