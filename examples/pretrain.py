@@ -27,7 +27,12 @@ from accelerate.utils import DistributedDataParallelKwargs, gather_object, send_
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from skeleton_transformers.data.datasets import EpochSampler, SkeletonDataset, TrainingBatchSampler
+from skeleton_transformers.data.datasets import (
+    EpochSampler,
+    SkeletonDataset,
+    TokenBatchSampler,
+    TrainingBatchSampler,
+)
 from skeleton_transformers.evaluation.provenance import provenance
 from skeleton_transformers.hub.background import BackgroundPublisher
 from skeleton_transformers.hub.model_card import write_model_card
@@ -189,10 +194,14 @@ def train(
     micro_batches, processes = training.gradient_accumulation_steps, accelerator.num_processes
     ranks = {"rank": accelerator.process_index, "world_size": processes}
     order = EpochSampler(len(train_set), recipe.seed)
-    train_batches = TrainingBatchSampler(order, training.batch_size, training.max_steps, micro_batches, **ranks)
-    if training.epochs is not None:
-        train_batches.num_steps = training.epochs * train_batches.steps_per_epoch
-    max_steps = train_batches.num_steps
+    if training.tokens_per_batch is None:
+        train_batches = TrainingBatchSampler(order, training.batch_size, accumulation=micro_batches, **ranks)
+    else:
+        train_batches = TokenBatchSampler(
+            order, train_set, training.tokens_per_batch, accumulation=micro_batches, **ranks
+        )
+    max_steps = training.max_steps if training.epochs is None else training.epochs * train_batches.steps_per_epoch
+    train_batches.num_steps = max_steps
     validation_size = min(training.batch_size, len(validation_set) // processes)
     if validation_size < 2:
         raise RecipeError(f"{len(validation_set)} sequences are too few to validate on; raise data.validation_share")
@@ -228,6 +237,8 @@ def train(
     # Continue where the newest checkpoint stands.
     step, logged, totals = 0, 0, torch.zeros(len(metrics), dtype=torch.float64)
     position = {"sequences": len(train_set), "steps_per_epoch": train_batches.steps_per_epoch, "processes": processes}
+    if training.tokens_per_batch is not None:
+        position["tokens_per_batch"] = training.tokens_per_batch
     if checkpoint is not None:
         state = read_state(checkpoint)
         if state["position"] != position:
@@ -276,8 +287,11 @@ def train(
             for micro_batch in range(micro_batches):
                 exchange = nullcontext() if micro_batch == micro_batches - 1 else accelerator.no_sync(model)
                 with exchange:
-                    output = model(**send_to_device(next(batches), accelerator.device, non_blocking=True))
-                    accelerator.backward(output.loss / micro_batches)
+                    batch = send_to_device(next(batches), accelerator.device, non_blocking=True)
+                    output = model(**batch)
+                    # In batches of different sizes every sequence still counts the same; in those of one size the weight is 1.
+                    weight = len(batch["keypoints"]) / train_batches.mean_batch_size
+                    accelerator.backward(output.loss * weight / micro_batches)
                 per_micro_batch.append(measure(output, metrics))
             # One message per step carries the metrics, and whether any process was asked to stop.
             asked = torch.tensor([float(interrupt.signal)], device=accelerator.device)
@@ -297,7 +311,7 @@ def train(
             progress.update()
             done = step == max_steps
             if done or step % training.log_every == 0:
-                sequences = logged * micro_batches * training.batch_size * processes
+                sequences = logged * micro_batches * train_batches.mean_batch_size * processes
                 extra = {
                     "learning_rate": learning_rate,
                     "gradient_norm": float(gradient_norm),

@@ -13,6 +13,7 @@ from skeleton_transformers.data.datasets import (
     SampleKey,
     SkeletonCollator,
     SkeletonDataset,
+    TokenBatchSampler,
     TrainingBatchSampler,
     minimum_frames,
 )
@@ -265,6 +266,99 @@ def test_training_batches_continue_at_any_step(first_step):
 def test_training_batches_need_enough_sequences():
     with pytest.raises(ValueError, match="11 sequences are fewer than one optimiser step needs: batch size 3 x 2"):
         TrainingBatchSampler(EpochSampler(11), 3, 10, 2, world_size=2)
+
+
+class Lengths:
+    """As much of a data set as batches by length ask for."""
+
+    def __init__(self, frame_counts):
+        self.frame_counts = np.asarray(frame_counts)
+
+    def name(self, index):
+        return f"recording {index}"
+
+
+def ntu_like(count):
+    rng = np.random.default_rng(0)
+    return Lengths(np.exp(rng.normal(np.log(73), 0.4, count)).clip(30, 258).astype(int))
+
+
+def token_batches(lengths, budget=1000, num_steps=None, **options):
+    return TokenBatchSampler(EpochSampler(len(lengths.frame_counts), 3), lengths, budget, num_steps, **options)
+
+
+def test_batches_by_length_hold_every_sequence_once_and_at_most_the_budget():
+    lengths = ntu_like(1000)
+    sampler = token_batches(lengths, accumulation=3)
+    epochs = []
+    for epoch in range(2):
+        sampler.sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == 3 * sampler.steps_per_epoch
+        assert {key.epoch for batch in batches for key in batch} == {epoch}
+        assert sorted(key.index for batch in batches for key in batch) == list(range(1000))
+        frames = [lengths.frame_counts[[key.index for key in batch]] for batch in batches]
+        assert all(len(batch) * batch.max() <= 1000 for batch in frames)  # even padded
+        assert np.mean([batch.sum() for batch in frames]) > 850
+        assert np.median([batch.max() / batch.min() for batch in frames]) < 9 / 8
+        assert sampler.mean_batch_size == pytest.approx(np.mean([len(batch) for batch in batches]))
+        # neither the longest nor the shortest first
+        assert abs(np.corrcoef(np.arange(len(frames)), [batch.mean() for batch in frames])[0, 1]) < 0.3
+        epochs.append(batches)
+    assert sorted(map(len, epochs[0])) == sorted(map(len, epochs[1]))
+    together = [{frozenset(key.index for key in batch) for batch in batches} for batches in epochs]
+    # Only where a length has few sequences do the same ones meet again.
+    assert len(together[0] & together[1]) < 0.1 * len(together[0])
+
+
+@pytest.mark.parametrize("first_step", [1, 5, 13])
+def test_batches_by_length_continue_at_any_step(first_step):
+    lengths = ntu_like(200)
+    options = {"num_steps": 30, "accumulation": 2, "rank": 1, "world_size": 2}
+    whole = token_batches(lengths, **options)
+    assert whole.steps_per_epoch == 5
+    rest = token_batches(lengths, first_step=first_step, **options)
+    assert list(rest) == list(whole)[first_step * 2 :]
+
+
+def test_ranks_share_batches_by_length_in_equal_parts():
+    lengths = ntu_like(203)  # the last three do not go round
+    ranks = [list(token_batches(lengths, rank=rank, world_size=4)) for rank in range(4)]
+    indices = [key.index for rank in ranks for batch in rank for key in batch]
+    assert len(indices) == len(set(indices)) == 200
+    for micro_batch in zip(*ranks, strict=True):
+        assert len({len(batch) for batch in micro_batch}) == 1
+        frames = [lengths.frame_counts[[key.index for key in batch]].sum() for batch in micro_batch]
+        assert max(frames) <= 1000 and max(frames) / min(frames) < 1.25
+    left_out = set(range(203)) - set(indices)
+    later = token_batches(lengths, num_steps=1000, world_size=4)
+    again = {index for batch in later.epoch_batches(1) for index in batch.ravel().tolist()}
+    assert len(again) == 200 and set(range(203)) - again != left_out
+
+
+def test_a_budget_that_cannot_be_kept_names_the_recording():
+    with pytest.raises(
+        ValueError, match=r"tokens_per_batch=99 is less than the 120 frames of recording 1, .* set it to 120 or more"
+    ):
+        token_batches(Lengths([50, 120, 80]), 99)
+    assert len(token_batches(Lengths([50, 120, 80]), 120)) == 3
+    with pytest.raises(ValueError, match="3 batches of one sequence do not go into steps of 2 batches; raise tokens"):
+        token_batches(Lengths([50, 120, 80]), 120, accumulation=2)
+    with pytest.raises(ValueError, match="3 sequences are fewer than one optimiser step needs"):
+        token_batches(Lengths([50, 120, 80]), 120, world_size=4)
+
+
+def test_frames_are_counted_for_all_persons_of_an_item(store):
+    extractor = SkeletonFeatureExtractor(max_persons=2)
+    assert SkeletonDataset(store, None, extractor).frame_counts.tolist() == [40, 85, 12, 65, 90]
+    alone = SkeletonDataset(store, None, extractor, single_person=True, min_frames=19)
+    assert alone.frame_counts.tolist() == [40, 50, 35, 60, 5, 30, 60]
+    stretched = SkeletonDataset(store, [2], extractor, min_frames=19, short_sequences="stretch")
+    assert stretched.frame_counts.tolist() == [19]
+    cropped = SkeletonDataset(store, None, SkeletonFeatureExtractor(max_persons=1, max_frames=32))
+    assert cropped.frame_counts.tolist() == [32, 32, 12, 32, 30]
+    for index in range(len(cropped)):
+        assert cropped[index]["frame_mask"].sum() == cropped.frame_counts[index]
 
 
 def test_batches_do_not_depend_on_workers(store):

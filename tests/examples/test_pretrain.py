@@ -397,17 +397,17 @@ def test_hico_on_two_processes_resumes_bitwise(hico_recipe, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("step", [3, 9])
-def test_resume_is_bitwise(recipe, tmp_path, step):
+@pytest.mark.parametrize(("step", "overrides"), [(3, ()), (9, ()), (3, ("training.tokens_per_batch=100",))])
+def test_resume_is_bitwise(recipe, tmp_path, step, overrides):
     """Goes back to a checkpoint within an epoch and between two log entries, and repeats the rest of the run."""
-    assert run(recipe) == 0
+    assert run(recipe, *overrides) == 0
     folder, again = tmp_path / "run", tmp_path / "again"
     shutil.copytree(folder, again)
     (again / "model.safetensors").unlink()
     for checkpoint in list_checkpoints(again):
         if int(checkpoint.name[5:]) > step:
             shutil.rmtree(checkpoint)
-    assert run(recipe, f"output_dir={again}", "--resume") == 0
+    assert run(recipe, *overrides, f"output_dir={again}", "--resume") == 0
     assert_same_run(folder, again)
 
 
@@ -448,10 +448,13 @@ def test_a_killed_or_interrupted_run_resumes_bitwise(recipe, tmp_path, number, c
     assert_same_run(folder, whole)
 
 
-def test_two_processes_resume_bitwise(recipe, tmp_path):
+@pytest.mark.parametrize(
+    "size", ["training.batch_size=2", pytest.param("training.tokens_per_batch=70", marks=pytest.mark.slow)]
+)
+def test_two_processes_resume_bitwise(recipe, tmp_path, size):
     """Judged by the files: the exit code of gloo processes says nothing about the run."""
     folder, again = tmp_path / "run", tmp_path / "again"
-    output = start(recipe, "training.batch_size=2", processes=2).communicate(timeout=300)[0]
+    output = start(recipe, size, processes=2).communicate(timeout=300)[0]
     assert (folder / "model.safetensors").exists(), output
     assert (
         json.loads((folder / "checkpoints" / "step_00000003" / "state.json").read_text())["position"]["processes"] == 2
@@ -460,7 +463,7 @@ def test_two_processes_resume_bitwise(recipe, tmp_path):
     (again / "model.safetensors").unlink()
     for checkpoint in list_checkpoints(again)[1:]:
         shutil.rmtree(checkpoint)
-    process = start(recipe, "training.batch_size=2", f"output_dir={again}", "--resume", processes=2)
+    process = start(recipe, size, f"output_dir={again}", "--resume", processes=2)
     output = process.communicate(timeout=300)[0]
     assert (again / "model.safetensors").exists(), output
     assert_same_run(folder, again)
@@ -474,8 +477,9 @@ def test_a_run_is_not_overwritten(recipe):
 
 def test_another_world_is_refused_on_resume(recipe):
     assert run(recipe, "training.max_steps=3") == 0
-    with pytest.raises(RecipeError, match="belongs to a run with .*'steps_per_epoch'"):
-        run(recipe, "training.batch_size=2", "--resume")
+    for size in ("training.batch_size=2", "training.tokens_per_batch=100"):
+        with pytest.raises(RecipeError, match="belongs to a run with .*'steps_per_epoch'"):
+            run(recipe, size, "--resume")
 
 
 def test_a_loss_that_is_no_number_names_step_and_recordings(recipe):

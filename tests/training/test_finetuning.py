@@ -1,13 +1,16 @@
-"""Fine-tuning that meets a loss that is not finite."""
+"""Fine-tuning that meets a loss that is not finite, and gradients of batches of different sizes."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition
-from skeleton_transformers.training.finetuning import FineTuningTrainer, TrainingSection
+from skeleton_transformers.data.datasets import SkeletonCollator
+from skeleton_transformers.training.finetuning import FineTuningRecipe, FineTuningTrainer, TrainingSection
+from skeleton_transformers.training.recipes import DataSection, ModelSection, RecipeError
 
 
 class Recordings(Dataset):
@@ -58,3 +61,86 @@ def test_a_loss_that_is_not_finite_stops_the_run_which_resumes_from_good_weights
     trainer.train(resume_from_checkpoint=checkpoint)
     assert trainer.state.global_step == 4
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+
+
+class Lengths(Dataset):
+    """Sequences of different lengths, as arrays."""
+
+    def __init__(self, lengths):
+        rng = np.random.default_rng(0)
+        self.frame_counts = np.array(lengths)
+        self.keypoints = [rng.normal(size=(1, n, 25, 3)).astype(np.float32) for n in lengths]
+
+    def __len__(self):
+        return len(self.keypoints)
+
+    def name(self, index):
+        return str(index)
+
+    def __getitem__(self, key):
+        keypoints = self.keypoints[key.index]
+        return {"keypoints": keypoints, "frame_mask": np.ones(keypoints.shape[:2], bool), "labels": key.index % 3}
+
+
+def mean_gradient(folder, recordings, accumulation, smoothing=0.0, **training):
+    """Mean of the gradients of the steps of an epoch, computed by the training loop at a rate of 0."""
+    torch.manual_seed(0)
+    config = HiTRSConfig.from_preset("tiny", num_labels=3, num_layers=1, hidden_dropout_prob=0.0)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=training.get("batch_size", 1),
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=1,
+        learning_rate=0.0,
+        max_grad_norm=0.0,
+        label_smoothing_factor=smoothing,
+        save_strategy="no",
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    section = TrainingSection(epochs=1, gradient_accumulation_steps=accumulation, learning_rate=0.0, **training)
+    trainer = FineTuningTrainer(
+        model=HiTRSForActionRecognition(config),
+        args=arguments,
+        train_dataset=recordings,
+        data_collator=SkeletonCollator(),
+        training=section,
+        seed=0,
+    )
+    sums = {}
+
+    class Watch(TrainerCallback):
+        def on_pre_optimizer_step(self, *args, model, **kwargs):
+            for name, parameter in model.named_parameters():
+                sums[name] = sums.get(name, 0) + parameter.grad.double()
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert trainer.state.global_step == trainer.steps_per_epoch
+    return {name: total / trainer.state.global_step for name, total in sums.items()}, trainer
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_batches_by_length_have_the_gradient_of_batches_of_one_size(tmp_path, smoothing):
+    """In the mean over the steps of an epoch, though the batches hold two to five sequences."""
+    recordings = Lengths([9, 9, 10, 12, 13, 15, 17, 18, 21, 25, 30, 45])
+    expected, _ = mean_gradient(tmp_path, recordings, 2, smoothing, batch_size=2)
+    actual, trainer = mean_gradient(tmp_path, recordings, 2, smoothing, tokens_per_batch=90)
+    assert sorted(len(batch) for batch in trainer.token_batches) == [2, 2, 3, 5]
+    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_batches_by_length_are_for_recognition():
+    with pytest.raises(RecipeError, match="tokens_per_batch=500 is for task: recognition; the windows of prediction"):
+        FineTuningRecipe(
+            model=ModelSection(),
+            data=DataSection(store="s"),
+            output_dir="o",
+            task="prediction",
+            training=TrainingSection(tokens_per_batch=500),
+        )
+    with pytest.raises(ValueError, match="tokens_per_batch must be at least 1, got 0"):
+        TrainingSection(tokens_per_batch=0)

@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 
 # First word of the seed of the sample order, so that it shares no random numbers with the items themselves.
 _ORDER = 0x6F72646572
+# The same for the order of batches by length.
+_BATCHES = 0x62617463686573
+
+# Sequences that go into one batch by length differ by up to this factor.
+_LENGTH_STEP = 9 / 8
 
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -89,10 +94,15 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
     Args:
         sampler: order of the items in every epoch.
         batch_size: items in one micro-batch of one process.
-        num_steps: optimiser step at which the run ends; `None` ends it after one epoch.
+        num_steps: optimiser step at which the run ends; `None` gives the batches of the epoch that `sampler` is set to.
         accumulation: micro-batches in one optimiser step.
         rank, world_size: this process and the number of processes.
         first_step: optimiser step at which to begin.
+
+    Attributes:
+        steps_per_epoch: optimiser steps in one epoch.
+        mean_batch_size: items in one micro-batch of one process, in the mean over an epoch. The mean loss of `n` items times
+            `n / mean_batch_size` lets every item of an epoch count the same, whatever batch it is in.
 
     Raises:
         ValueError: the dataset is too small for one optimiser step.
@@ -114,9 +124,10 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
         self.rank = rank
         self.world_size = world_size
         self.first_step = first_step
+        self.num_steps = num_steps
+        self.mean_batch_size: float = batch_size
         self.steps_per_epoch = len(sampler) // (batch_size * accumulation * world_size)
-        self.num_steps = self.steps_per_epoch if num_steps is None else num_steps
-        self._order: tuple[int, np.ndarray] | None = None
+        self._epoch: tuple[int, Sequence[np.ndarray]] | None = None
         if self.steps_per_epoch == 0:
             raise ValueError(
                 f"{len(sampler)} sequences are fewer than one optimiser step needs: batch size {batch_size} x "
@@ -126,19 +137,105 @@ class TrainingBatchSampler(Sampler[list[SampleKey]]):
     def batch(self, step: int, micro_batch: int) -> list[SampleKey]:
         """Keys of one micro-batch of one optimiser step on this rank."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self.sampler.order(epoch))
-        position = (step_in_epoch * self.accumulation + micro_batch) * self.world_size + self.rank
-        indices = self._order[1][position * self.batch_size : (position + 1) * self.batch_size]
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self.epoch_batches(epoch))
+        indices = self._epoch[1][step_in_epoch * self.accumulation + micro_batch][self.rank]
         return [SampleKey(int(index), epoch) for index in indices]
 
+    def epoch_batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """Indices in the micro-batches of one epoch, int64 `(world_size, items)` each, the same on every rank."""
+        shape = (self.steps_per_epoch * self.accumulation, self.world_size, self.batch_size)
+        return list(self.sampler.order(epoch)[: math.prod(shape)].reshape(shape))
+
+    def _steps(self) -> range:
+        if self.num_steps is not None:
+            return range(self.first_step, self.num_steps)
+        first = self.sampler.epoch * self.steps_per_epoch
+        return range(first + self.first_step, first + self.steps_per_epoch)
+
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in range(self.first_step, self.num_steps):
+        for step in self._steps():
             for micro_batch in range(self.accumulation):
                 yield self.batch(step, micro_batch)
 
     def __len__(self) -> int:
-        return max(0, self.num_steps - self.first_step) * self.accumulation
+        return len(self._steps()) * self.accumulation
+
+
+class TokenBatchSampler(TrainingBatchSampler):
+    """Batches of sequences of similar length, as many as a budget of frames holds.
+
+    The sequences of an epoch are sorted by length in steps of an eighth, shuffled among their like, and cut from the longest on;
+    then the batches are shuffled. All processes have the same number of sequences of similar length in a micro-batch, hence
+    the same work, and as many negatives. How many sequences the batches of an epoch have follows from the lengths alone, so
+    epochs have equally many steps. Every sequence is drawn once an epoch; of several processes' up to `world_size - 1`, other
+    ones each time, are left out. Where steps are made of several micro-batches, some may be halved to make them come out even.
+
+    A batch holds at most `tokens_per_batch` frames even when it is padded to its longest sequence.
+
+    Args:
+        sampler: order of the items in every epoch.
+        dataset: has the `frame_counts` of its items, and a `name` for each.
+        tokens_per_batch: frames in one micro-batch of one process, those of all persons together.
+        num_steps, accumulation, rank, world_size, first_step: see [`TrainingBatchSampler`].
+
+    Raises:
+        ValueError: a sequence is longer than the budget, or there are too few sequences for one optimiser step.
+    """
+
+    def __init__(
+        self,
+        sampler: EpochSampler,
+        dataset: SkeletonDataset,
+        tokens_per_batch: int,
+        num_steps: int | None = None,
+        accumulation: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        first_step: int = 0,
+    ):
+        # A batch has one sequence on each process at least.
+        super().__init__(sampler, 1, num_steps, accumulation, rank, world_size, first_step)
+        frames = dataset.frame_counts
+        longest = int(frames.argmax())
+        if frames[longest] > tokens_per_batch:
+            raise ValueError(
+                f"tokens_per_batch={tokens_per_batch} is less than the {frames[longest]} frames of {dataset.name(longest)}, the longest "
+                f"sequence; set it to {frames[longest]} or more, or crop sequences with features.max_frames"
+            )
+        # (items,) 0 for the longest ones, 1 for those an eighth shorter, ...
+        self._bucket = np.floor(np.log(frames[longest] / frames) / np.log(_LENGTH_STEP)).astype(np.int64)
+        largest = np.zeros(self._bucket.max() + 1, dtype=np.int64)
+        np.maximum.at(largest, self._bucket, frames)
+        # Every item counts as much as the longest of its like. The few that a process is short of are missing somewhere in the
+        # order of an epoch, which moves shorter ones into their places.
+        lengths = largest[np.sort(self._bucket)][: len(frames) // world_size * world_size : world_size]
+        sizes: list[int] = []  # items of one process in each micro-batch
+        done = 0
+        while done < len(lengths):
+            sizes.append(min(tokens_per_batch // int(lengths[done]), len(lengths) - done))
+            done += sizes[-1]
+        while len(sizes) % accumulation:
+            most = int(np.argmax(sizes))
+            if sizes[most] == 1:
+                raise ValueError(
+                    f"{len(sizes)} batches of one sequence do not go into steps of {accumulation} batches; raise "
+                    "tokens_per_batch, or accumulate fewer"
+                )
+            sizes[most : most + 1] = [sizes[most] // 2, sizes[most] - sizes[most] // 2]
+        self._sizes = np.array(sizes)
+        self.steps_per_epoch = len(sizes) // accumulation
+        self.mean_batch_size = len(lengths) / len(sizes)
+
+    def epoch_batches(self, epoch: int) -> Sequence[np.ndarray]:
+        """See [`TrainingBatchSampler.epoch_batches`]."""
+        ends = self._sizes.cumsum() * self.world_size
+        order = self.sampler.order(epoch)[: ends[-1]]
+        order = order[np.argsort(self._bucket[order], kind="stable")]
+        # Neighbours go to different processes: (items * world_size,) -> (world_size, items)
+        batches = [batch.reshape(-1, self.world_size).T for batch in np.split(order, ends[:-1])]
+        shuffled = np.random.default_rng([_BATCHES, self.sampler.seed, epoch]).permutation(len(batches))
+        return [batches[number] for number in shuffled]
 
 
 class SequencePipeline:
@@ -184,13 +281,22 @@ class SequencePipeline:
         self.min_augmented_frames = min_augmented_frames
         self.num_views = num_views
 
-    def slots(self, sample: SkeletonSample, frame_rate: float) -> tuple[list[int], int]:
-        """The items of a recording that are long enough, as positions among the persons present (0 if not
-        `single_person`), and how many are not."""
+    def slots(self, sample: SkeletonSample, frame_rate: float) -> tuple[dict[int, int], int]:
+        """The items of a recording that are long enough, and how many are not.
+
+        Returns:
+            frames of every item by its position among the persons present (0 if not `single_person`), those of all its
+            persons together, before augmentation; and the number of items that are too short.
+        """
         shortest = 1 if self.short_sequences == "stretch" else self.min_frames
-        lengths = self._lengths(sample, frame_rate)
-        kept = [slot for slot, length in enumerate(lengths) if length >= shortest]
-        return kept, len(lengths) - len(kept)
+        mask = self._mask(sample, frame_rate)
+        items = mask[mask.any(axis=1), None] if self.single_person else mask[None]  # (items, persons, frames)
+        kept = {}
+        for slot, item in enumerate(items):
+            length = int(np.flatnonzero(item.any(axis=0))[-1]) + 1 if item.any() else 0
+            if length >= shortest:
+                kept[slot] = math.ceil(int(item.sum()) * max(1, self.min_frames / length))
+        return kept, max(1, len(items)) - len(kept)
 
     def item(self, sample: SkeletonSample, frame_rate: float, slot: int, key: SampleKey) -> dict[str, Any]:
         """One item.
@@ -221,24 +327,17 @@ class SequencePipeline:
                 keypoints, frame_mask = augmented
         return {"keypoints": self.feature_extractor.apply_stream(keypoints, frame_mask), "frame_mask": frame_mask}
 
-    def _lengths(self, sample: SkeletonSample, frame_rate: float) -> list[int]:
-        """Frames of every item that a sample gives, once the extractor has chosen persons and frames."""
+    def _mask(self, sample: SkeletonSample, frame_rate: float) -> np.ndarray:
+        """Who is where, bool `(persons, frames)`, once the extractor has chosen persons and frames."""
         extractor, mask = self.feature_extractor, sample.frame_mask
         time_changes = (extractor.frame_rate, extractor.num_frames, extractor.max_frames, extractor.center_crop)
         if extractor.person_selection in ("first", "all") and time_changes == (None, None, None, 1):
-            if extractor.person_selection == "first":
-                mask = mask[: extractor.max_persons]
-        else:
-            try:
-                mask = extractor.normalize(sample.keypoints, mask, frame_rate, name=sample.name)[1]
-            except ValueError as error:
-                logger.warning("left out: %s", error)
-                return [0]
-        if not self.single_person:
-            mask = mask.max(axis=0, keepdims=True)
-        # (persons,) last present frame + 1, 0 for a person who is never there
-        lengths = np.where(mask.any(axis=1), mask.shape[1] - np.argmax(mask[:, ::-1], axis=1), 0)
-        return lengths[lengths > 0].tolist() or [0]
+            return mask[: extractor.max_persons] if extractor.person_selection == "first" else mask
+        try:
+            return extractor.normalize(sample.keypoints, mask, frame_rate, name=sample.name)[1]
+        except ValueError as error:
+            logger.warning("left out: %s", error)
+            return np.zeros_like(mask)
 
 
 class SkeletonDataset(Dataset):
@@ -275,12 +374,14 @@ class SkeletonDataset(Dataset):
         # where the joints of the first store stand in each store; None where they stand in the same places
         self._joints = [_matching_joints(one, self.stores[0]) for one in self.stores]
         rows: list[tuple[int, int, int]] = []
+        frame_counts: list[int] = []
         dropped = 0
         for number, (one, part) in enumerate(zip(self.stores, parts, strict=True)):
             for index in range(len(one)) if part is None else np.asarray(part, dtype=np.int64).tolist():
                 slots, too_short = self.pipeline.slots(self._sample(number, index), one.frame_rate)
                 dropped += too_short
                 rows += [(number, index, slot) for slot in slots]
+                frame_counts += slots.values()
         min_frames = self.pipeline.min_frames
         if not rows:
             raise ValueError(
@@ -292,6 +393,8 @@ class SkeletonDataset(Dataset):
         self.num_dropped = dropped
         # (items, 3): number of the store, index in the store, position among the persons present (0 if not single_person)
         self.items = np.array(rows, dtype=np.int64)
+        # (items,): frames of all persons of an item together, before augmentation
+        self.frame_counts = np.array(frame_counts, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -401,6 +504,7 @@ __all__ = [
     "SequencePipeline",
     "SkeletonCollator",
     "SkeletonDataset",
+    "TokenBatchSampler",
     "TrainingBatchSampler",
     "minimum_frames",
     "pad_items",

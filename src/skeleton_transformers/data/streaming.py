@@ -140,7 +140,7 @@ class SkeletonStream(IterableDataset):
         frame_rate = self.shards.frame_rate
         for number, (index, sample) in enumerate(self._samples(epoch, skipped), start=skipped):
             slots, _ = self.pipeline.slots(sample, frame_rate)
-            for position, slot in enumerate(slots[skipped_items:], start=skipped_items + 1):
+            for position, slot in enumerate(list(slots)[skipped_items:], start=skipped_items + 1):
                 place = index * self.shards.counts["max_persons"] + slot if self.pipeline.single_person else index
                 item = self.pipeline.item(sample, frame_rate, slot, SampleKey(place, epoch))
                 # before the item is given away: what asks for the state afterwards has had it

@@ -43,6 +43,11 @@ class PreTrainingSection:
         max_steps: optimiser steps.
         epochs: length of the run in passes over the data, instead of `max_steps`.
         batch_size: sequences in one micro-batch of one process.
+        tokens_per_batch: frames in one micro-batch of one process, instead of `batch_size`, which then is that of validation: sequences
+            of similar length together, as many as this budget holds, each once an epoch (see [`TokenBatchSampler`]). Counted are the
+            frames of all persons of a sequence before augmentation, in one view. A loss that is a mean over the
+            sequences of its batch keeps the gradient that it has in expectation; contrasts within a batch have other negatives,
+            those of similar length.
         gradient_accumulation_steps: micro-batches in one optimiser step. What is left over of an epoch is dropped.
         optimizer: `"adamw"`, or `"sgd"` with `sgd_momentum`.
         sgd_momentum: momentum of SGD.
@@ -67,6 +72,7 @@ class PreTrainingSection:
     max_steps: int = 50_000
     epochs: int | None = None
     batch_size: int = 64
+    tokens_per_batch: int | None = None
     gradient_accumulation_steps: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     sgd_momentum: float = 0.9
@@ -99,8 +105,9 @@ class PreTrainingSection:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        for name in ("epochs", "tokens_per_batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.warmup_epochs is not None and (self.epochs is None or not 0 <= self.warmup_epochs < self.epochs):
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} goes with epochs, and must be less than these; got epochs={self.epochs}"

@@ -127,13 +127,6 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequenc
     train_dataset: Any = task.train_dataset(train, augmentation, model)
     eval_dataset = task.eval_dataset(evaluation)
 
-    steps_per_epoch = math.ceil(len(train_dataset) / (arguments.train_batch_size * arguments.world_size))
-    steps_per_epoch = math.ceil(steps_per_epoch / training.gradient_accumulation_steps)
-    epochs = max(training.epochs, math.ceil(training.min_steps / steps_per_epoch))
-    arguments.num_train_epochs = epochs
-    arguments.eval_steps = max(1, training.eval_every * steps_per_epoch)
-    arguments.save_steps = max(1, training.checkpoint_every * steps_per_epoch)
-
     trainer = FineTuningTrainer(
         model=model,
         args=arguments,
@@ -146,6 +139,10 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequenc
         seed=recipe.seed,
         callbacks=list(callbacks),
     )
+    epochs = max(training.epochs, math.ceil(training.min_steps / trainer.steps_per_epoch))
+    arguments.num_train_epochs = epochs
+    arguments.eval_steps = max(1, training.eval_every * trainer.steps_per_epoch)
+    arguments.save_steps = max(1, training.checkpoint_every * trainer.steps_per_epoch)
     if trainer.is_world_process_zero():
         output.mkdir(parents=True, exist_ok=True)
         save_recipe(recipe, output / "recipe.yaml")
