@@ -28,7 +28,7 @@ import time
 
 import numpy as np
 import torch
-from reference import PLAIN_ENCODERS, PlainHiTRSForPreTraining
+from reference import PLAIN_ENCODERS, PlainHiTRSForPreTraining, copy_weights
 
 from skeleton_transformers import HiTRSForPreTraining
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
@@ -52,8 +52,6 @@ def make_inputs(args, config):
         second = (rng.random(args.batch_size) < 0.2).tolist()
     else:
         lengths, second = [int(args.lengths)] * args.batch_size, [False] * args.batch_size
-    if hasattr(config, "num_persons"):
-        second = [True] * len(lengths)  # the inputs of the family hold every person, there or not
     if hasattr(config, "num_frames") and args.work != "pretraining":
         lengths = [config.num_frames] * len(lengths)  # the family resizes sequences before it sees them
     if args.work == "pretraining":
@@ -77,7 +75,7 @@ def make_sides(args):
         model, plain = HiTRSForPreTraining(config), PlainHiTRSForPreTraining(config)
     else:
         model, plain = family.load("encoder")(config), PLAIN_ENCODERS[args.family](config)
-    plain.load_state_dict(model.state_dict())
+    copy_weights(model, plain)
     trains = args.work in ("training", "pretraining")
     for side in (model, plain):
         side.train(trains)

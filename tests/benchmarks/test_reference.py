@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from reference import PLAIN_ENCODERS, PlainHiCo, PlainHiTRS, PlainHiTRSForPreTraining
+from reference import PLAIN_ENCODERS, PlainHiCo, PlainHiTRS, PlainHiTRSForPreTraining, copy_weights
+from torch import nn
 
 from skeleton_transformers import HiCoConfig, HiCoModel, HiTRSConfig, HiTRSForPreTraining, HiTRSModel
 from skeleton_transformers.data.pretraining_collators import HiTRSPreTrainingCollator
@@ -14,11 +15,15 @@ def pair(model_class, plain_class, config):
     torch.manual_seed(0)
     model = model_class(config).eval()
     with torch.no_grad():
-        for buffer in model.buffers():
-            if buffer.is_floating_point() and buffer.ndim == 1:  # statistics of batch norms that are not 0 and 1
-                buffer.uniform_(0.5, 1.5)
+        for norm in model.modules():  # as training leaves them: 2s-AGCN begins with scales that hide its graphs
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                for values in (norm.running_mean, norm.running_var, norm.weight):
+                    values.uniform_(0.5, 1.5)
+        for name, parameter in model.named_parameters():
+            if name.endswith(("learnt_graph", "edge_importance")):
+                parameter.uniform_(-0.5, 0.5)
     plain = plain_class(config).eval()
-    plain.load_state_dict(model.state_dict())
+    copy_weights(model, plain)
     return model, plain
 
 
@@ -31,7 +36,7 @@ def sequences(lengths, persons):
     return keypoints * mask[..., None, None], mask
 
 
-@pytest.mark.parametrize("name", ["hitrs", "mamp", "stgcn"])
+@pytest.mark.parametrize("name", ["agcn", "asgcn", "hitrs", "mamp", "stgcn"])
 def test_a_packed_batch_is_every_sequence_alone(name):
     family = get_family(name)
     model, plain = pair(family.load("encoder"), PLAIN_ENCODERS[name], family.load("configuration").from_preset("tiny"))
@@ -46,6 +51,23 @@ def test_a_packed_batch_is_every_sequence_alone(name):
             ]
         )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_the_links_of_as_gcn_are_those_of_the_plain_one():
+    family = get_family("asgcn")
+    model, plain = pair(
+        family.load("encoder"), PLAIN_ENCODERS["asgcn"], family.load("configuration").from_preset("tiny")
+    )
+    keypoints, mask = sequences([23, 40, 9], 1)
+    with torch.no_grad():
+        frames = plain.link_frames(keypoints[:, 0], mask[:, 0].sum(1))
+        logits = model.link_inference(frames)
+        model.link_inference.output.bias -= logits.mean(dim=(0, 1))  # or one type would win everywhere
+        copy_weights(model, plain)
+        actual = model(keypoints, mask).action_links[:, 0]
+        expected = plain.link_inference(frames)
+    torch.testing.assert_close(actual, expected)
+    assert len(expected.unique()) > 10  # some joints are linked, others not
 
 
 def test_hico_equals_the_plain_encoder_where_both_persons_are_there():
