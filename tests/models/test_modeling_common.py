@@ -128,6 +128,8 @@ CASES = {
     ),
     "hico gru": hico(("eager",), has_dropout=False, encoder="gru"),
     "hico lstm": hico(("eager",), has_dropout=False, encoder="lstm"),
+    "hico temporal": hico(branches="temporal", domain_loss_weight=0, part_loss_weight=0),
+    "hico spatial": hico(branches="spatial", domain_loss_weight=0, clip_loss_weight=0),
     "stgcn": graph(STGCNConfig, STGCNModel, STGCNForActionRecognition),
     "stgcn original": graph(STGCNConfig, STGCNModel, STGCNForActionRecognition, original=True),
     "mamp": mamp(),

@@ -37,6 +37,7 @@ def test_round_trip_with_a_custom_layout(tmp_path):
     "fields, message",
     [
         ({"encoder": "rnn"}, "must be one of transformer, gru, lstm; got 'rnn'"),
+        ({"branches": "left"}, "must be one of both, temporal, spatial; got 'left'"),
         ({"num_frames": 0}, "num_frames must be at least 1"),
         ({"num_attention_heads": 5}, "branch_size=512 is not divisible by num_attention_heads=5"),
         ({"encoder": "gru", "branch_size": 33}, "must be even for the two directions of a gru, got 33"),
@@ -56,6 +57,12 @@ def test_contradictions_are_refused(fields, message):
     with pytest.raises(StrictDataclassClassValidationError) as caught:
         HiCoConfig(**fields)
     assert re.search(message, str(caught.value.__cause__ or caught.value))
+
+
+def test_one_branch_has_half_the_feature_and_its_own_tokens_only():
+    assert HiCoConfig(branches="temporal").hidden_size == HiCoConfig(branches="spatial").hidden_size == 2048
+    HiCoConfig(branches="spatial", num_frames=7)  # too few frames for the temporal branch
+    HiCoConfig(branches="temporal", num_granularities=7)
 
 
 def test_wrong_types_are_refused():

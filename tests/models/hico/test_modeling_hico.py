@@ -99,6 +99,28 @@ def test_too_many_persons_are_named():
         make()(torch.randn(1, 3, 32, 25, 3))
 
 
+@pytest.mark.parametrize("branch", ["temporal", "spatial"])
+def test_a_branch_alone_is_that_branch_of_both(branch):
+    both, alone = make(), make(branches=branch)
+    weights = {name: tensor for name, tensor in both.state_dict().items() if name.startswith(branch)}
+    assert alone.load_state_dict(weights) and len(weights) < len(both.state_dict())
+    data = {name: tensor for name, tensor in views().items() if not name.startswith("second")}
+    with torch.no_grad():
+        expected, output = both(**data), alone(**data)
+    half = 4 * 16
+    assert alone.config.hidden_size == half and output.pooler_output.shape == (4, half)
+    parts = {"temporal": expected.pooler_output[:, :half], "spatial": expected.pooler_output[:, half:]}
+    assert torch.equal(output.pooler_output, parts[branch])
+    if branch == "temporal":
+        assert output.part_hidden_state is None and torch.equal(output.last_hidden_state, expected.last_hidden_state)
+        return
+    # no frames: one step for everybody who is there
+    assert output.clip_hidden_state is None and output.step_mask[:, :, 0].tolist() == [[True, False]] + 3 * [
+        [True] * 2
+    ]
+    assert torch.equal(output.last_hidden_state[1, 1, 0], expected.part_hidden_state[1, 0])
+
+
 @pytest.mark.parametrize("encoder", ["transformer", "gru"])
 def test_masked_frames_and_persons_count_only_as_in_the_released_code(encoder):
     """Frames of a gap are no tokens; with `ignore_absent_person=False` they are tokens of zeros."""
@@ -296,6 +318,20 @@ def test_a_task_of_weight_zero_is_not_computed():
     nothing = {f"{task}_loss_weight": 0 for task in ("instance", "domain", "clip", "part")}
     with pytest.raises(ValueError, match="all pre-training losses have weight 0"):
         make(HiCoForPreTraining, **nothing)(**views())
+
+
+@pytest.mark.parametrize("branch, level, others", [("temporal", "clip", "part"), ("spatial", "part", "clip")])
+def test_one_branch_is_pretrained_without_what_the_other_one_has(branch, level, others):
+    absent = {"domain_loss_weight": 0, f"{others}_loss_weight": 0}
+    model = make(HiCoForPreTraining, branches=branch, **absent).train()
+    assert list(model.queues) == [name for name, _ in model.projections.named_children()] == ["instance", level]
+    output = model(**views())
+    torch.testing.assert_close(output.loss.detach(), output.instance_loss + getattr(output, f"{level}_loss"))
+    output.loss.backward()
+    learnt = [*model.hico.named_parameters(), *model.projections.named_parameters()]
+    assert all(parameter.grad is not None and parameter.grad.any() for _, parameter in learnt)
+    with pytest.raises(ValueError, match=f"branches='{branch}'.* domain_loss_weight and {others}_loss_weight .*to 0"):
+        make(HiCoForPreTraining, branches=branch)
 
 
 def test_random_keys_give_the_logarithm_of_the_candidates():

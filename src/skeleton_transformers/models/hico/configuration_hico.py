@@ -32,6 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 _CHOICES = {
+    "branches": ("both", "temporal", "spatial"),
     "encoder": ("transformer", "gru", "lstm"),
     "spatial_tokens": ("person_joint", "joint"),
     "momentum_update": ("before_encoding", "after_step"),
@@ -60,8 +61,12 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
             an error. The order matters: exchanging two persons changes the feature.
         num_frames (`int`, defaults to 64):
             Frames that the encoder sees. Sequences of another length are resized by linear interpolation.
-        encoder (`str`, defaults to `"transformer"`): Sequence encoder of both branches: `"transformer"`, `"gru"` or `"lstm"`.
-        branch_size (`int`, defaults to 512): Width of both branches; even for the recurrent encoders, which have two directions.
+        branches (`str`, defaults to `"both"`):
+            Branches that the encoder has: `"both"` (paper), or one alone, `"temporal"` or `"spatial"` (paper, Table 3). Pre-training of one
+            branch has no domain contrast, nor that of the parts (or clips) that are not there: these weights must be 0. The
+            spatial branch alone has one time step, the whole sequence.
+        encoder (`str`, defaults to `"transformer"`): Sequence encoder of the branches: `"transformer"`, `"gru"` or `"lstm"`.
+        branch_size (`int`, defaults to 512): Width of a branch; even for the recurrent encoders, which have two directions.
         num_granularities (`int`, defaults to 4):
             Granularities per branch; each halves the number of clips and of parts of the one before (paper, Sec. 3.2).
         num_layers (`int`, defaults to 1): Layers of the sequence encoder.
@@ -132,6 +137,7 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
     num_channels: int = 3
     num_persons: int = 2
     num_frames: int = 64
+    branches: str = "both"
     encoder: str = "transformer"
     branch_size: int = 512
     num_granularities: int = 4
@@ -194,7 +200,8 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
             )
         if self.downsampling_kernel_size % 2 == 0:
             raise ValueError(f"downsampling_kernel_size must be odd, got {self.downsampling_kernel_size}.")
-        for name, tokens in (("frames", self.num_frames), ("spatial tokens", self.num_spatial_tokens)):
+        tokens_of = {"temporal": ("frames", self.num_frames), "spatial": ("spatial tokens", self.num_spatial_tokens)}
+        for name, tokens in (tokens_of[branch] for branch in self.branch_names):
             if tokens >> (self.num_granularities - 1) == 0:
                 raise ValueError(
                     f"{tokens} {name} cannot be halved {self.num_granularities - 1} times; lower num_granularities, which "
@@ -212,14 +219,19 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 switches the task off.")
 
     @property
+    def branch_names(self) -> tuple[str, ...]:
+        """The branches that there are, in the order of `pooler_output`."""
+        return ("temporal", "spatial") if self.branches == "both" else (self.branches,)
+
+    @property
     def num_spatial_tokens(self) -> int:
         """Tokens of the space-major view."""
         return self.num_joints * (self.num_persons if self.spatial_tokens == "person_joint" else 1)
 
     @property
     def hidden_size(self) -> int:
-        """Width of `pooler_output`: all granularities of both branches."""
-        return 2 * self.num_granularities * self.branch_size
+        """Width of `pooler_output`: all granularities of all branches."""
+        return len(self.branch_names) * self.num_granularities * self.branch_size
 
     @property
     def frame_feature_size(self) -> int:

@@ -12,6 +12,8 @@ tokens (unified down-sampling, UDM) and sums every version up with one sequence 
     clip_hidden_state, part_hidden_state  (batch, num_granularities, branch_size)
       -> pooler_output                    (batch, 2 * num_granularities * branch_size), clips before parts
 
+An encoder may also have one of the branches alone (paper, Table 3).
+
 Pre-training contrasts two views of a sequence, one through these parameters (query), the other through a copy that follows them
 (key), on four levels: instance, domain, clip and part.
 """
@@ -48,15 +50,16 @@ class HiCoModelOutput(SkeletonModelOutput):
 
     Args:
         last_hidden_state: `(batch, persons, num_frames, branch_size)`, the temporal branch at the finest granularity, 0 where
-            `step_mask` is False. A frame has one vector for all of its persons.
+            `step_mask` is False. A frame has one vector for all of its persons. The spatial branch alone, which reads no frames, has
+            one step, the whole sequence at the finest granularity: `(batch, persons, 1, branch_size)`.
         pooler_output: `(batch, hidden_size)`, `clip_hidden_state` and then `part_hidden_state`, the finest granularity first.
-        step_mask: bool `(batch, persons, num_frames)`, the frame mask after resizing.
+        step_mask: bool `(batch, persons, num_frames)`, the frame mask after resizing; with one step, who is there at all.
         hidden_states: with `output_hidden_states=True`, for every granularity of the temporal branch, then of the spatial
             one, its tokens `(batch, tokens, branch_size)` and the output of every layer of the sequence encoder.
         attentions: with `output_attentions=True` (eager attention only), the weights of these layers,
             `(batch, heads, tokens, tokens)`; none for the recurrent encoders.
-        clip_hidden_state: `(batch, num_granularities, branch_size)`, the temporal branch.
-        part_hidden_state: `(batch, num_granularities, branch_size)`, the spatial branch.
+        clip_hidden_state: `(batch, num_granularities, branch_size)`, the temporal branch; None without it.
+        part_hidden_state: `(batch, num_granularities, branch_size)`, the spatial branch; None without it.
     """
 
     clip_hidden_state: torch.Tensor | None = None
@@ -431,9 +434,11 @@ class HiCoModel(WindowedFrameFeatures, HiCoPreTrainedModel):
     def __init__(self, config: HiCoConfig):
         super().__init__(config)
         persons = config.num_persons
-        self.temporal = HiCoBranch(config, persons * config.num_joints * config.num_channels)
-        persons_per_token = persons if config.spatial_tokens == "joint" else 1
-        self.spatial = HiCoBranch(config, persons_per_token * config.num_frames * config.num_channels)
+        if "temporal" in config.branch_names:
+            self.temporal = HiCoBranch(config, persons * config.num_joints * config.num_channels)
+        if "spatial" in config.branch_names:
+            persons_per_token = persons if config.spatial_tokens == "joint" else 1
+            self.spatial = HiCoBranch(config, persons_per_token * config.num_frames * config.num_channels)
         self.post_init()
 
     @can_return_tuple
@@ -475,18 +480,26 @@ class HiCoModel(WindowedFrameFeatures, HiCoPreTrainedModel):
         person_mask = somebody(placed_mask.any(dim=2))  # (batch, num_persons)
         if not config.ignore_absent_person:
             time_mask, person_mask = torch.ones_like(time_mask), torch.ones_like(person_mask)
-        # (B, M, T, V, C) -> (B, T, M * V * C)
-        clips, frames = self.temporal(placed.transpose(1, 2).flatten(2), time_mask, record)
-        if config.spatial_tokens == "person_joint":
-            joints = placed.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, M, T, V, C) -> (B, M * V, T * C)
-            joint_mask = person_mask.repeat_interleave(config.num_joints, dim=1)
-        else:
-            joints = placed.permute(0, 3, 1, 2, 4).flatten(2)  # (B, M, T, V, C) -> (B, V, M * T * C)
-            joint_mask = person_mask.new_ones(joints.shape[:2])
-        parts, _ = self.spatial(joints, joint_mask, record)
+        clips: torch.Tensor | None = None
+        parts: torch.Tensor | None = None
+        frames: torch.Tensor | None = None
+        if "temporal" in config.branch_names:
+            # (B, M, T, V, C) -> (B, T, M * V * C)
+            clips, frames = self.temporal(placed.transpose(1, 2).flatten(2), time_mask, record)
+        if "spatial" in config.branch_names:
+            if config.spatial_tokens == "person_joint":
+                joints = placed.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, M, T, V, C) -> (B, M * V, T * C)
+                joint_mask = person_mask.repeat_interleave(config.num_joints, dim=1)
+            else:
+                joints = placed.permute(0, 3, 1, 2, 4).flatten(2)  # (B, M, T, V, C) -> (B, V, M * T * C)
+                joint_mask = person_mask.new_ones(joints.shape[:2])
+            parts, _ = self.spatial(joints, joint_mask, record)
+        levels = [level for level in (clips, parts) if level is not None]
+        if frames is None:
+            frames, step_mask = levels[0][:, :1], frame_mask.any(dim=2, keepdim=True)
         return HiCoModelOutput(
             last_hidden_state=frames[:, None] * step_mask[..., None],
-            pooler_output=torch.cat([clips.flatten(1), parts.flatten(1)], dim=1),
+            pooler_output=torch.cat([level.flatten(1) for level in levels], dim=1),
             step_mask=step_mask,
             clip_hidden_state=clips,
             part_hidden_state=parts,
@@ -509,17 +522,23 @@ class HiCoProjector(nn.Module):
 
 
 class HiCoProjections(nn.Module):
-    """One projector per level of contrast; the one of clips serves all granularities, and so does the one of parts."""
+    """One projector per level of contrast; the one of clips serves all granularities, and so does the one of parts.
+
+    A level whose branch is not there has none.
+    """
 
     def __init__(self, config: HiCoConfig):
         super().__init__()
         self.config = config
         branch = config.num_granularities * config.branch_size
         self.instance = HiCoProjector(config, config.hidden_size)
-        self.temporal = HiCoProjector(config, branch)
-        self.spatial = HiCoProjector(config, branch)
-        self.clip = HiCoProjector(config, config.branch_size)
-        self.part = HiCoProjector(config, config.branch_size)
+        if config.branches == "both":
+            self.temporal = HiCoProjector(config, branch)
+            self.spatial = HiCoProjector(config, branch)
+        if "temporal" in config.branch_names:
+            self.clip = HiCoProjector(config, config.branch_size)
+        if "spatial" in config.branch_names:
+            self.part = HiCoProjector(config, config.branch_size)
 
     def forward(self, outputs: HiCoModelOutput) -> dict[str, torch.Tensor]:
         """What is contrasted, by the name of its projector; what belongs to a task of weight 0 is left out.
@@ -530,16 +549,30 @@ class HiCoProjections(nn.Module):
         """
         config, projected = self.config, {}
         clips, parts = outputs.clip_hidden_state, outputs.part_hidden_state
-        assert clips is not None and parts is not None  # the encoder always gives them
         if config.instance_loss_weight:
             projected["instance"] = self.instance(outputs.pooler_output)
-        if config.domain_loss_weight:
+        if clips is not None and parts is not None and config.domain_loss_weight:
             projected |= {"temporal": self.temporal(clips.flatten(1)), "spatial": self.spatial(parts.flatten(1))}
-        if config.clip_loss_weight:
+        if clips is not None and config.clip_loss_weight:
             projected["clip"] = self.clip(clips)
-        if config.part_loss_weight:
+        if parts is not None and config.part_loss_weight:
             projected["part"] = self.part(parts)
         return projected
+
+
+def check_contrasts(config: HiCoConfig) -> None:
+    """Raises a `ValueError` if a contrast is asked for that needs a branch which the encoder does not have."""
+    needs = {"domain": ("temporal", "spatial"), "clip": ("temporal",), "part": ("spatial",)}
+    wanted = [
+        f"{level}_loss_weight"
+        for level, branches in needs.items()
+        if getattr(config, f"{level}_loss_weight") and not set(branches) <= set(config.branch_names)
+    ]
+    if wanted:
+        raise ValueError(
+            f"branches={config.branches!r} leaves out a branch that {' and '.join(wanted)} would contrast; set "
+            f"{'them' if len(wanted) > 1 else 'it'} to 0, or branches='both'."
+        )
 
 
 class HiCoForPreTraining(PreTrainingObjective, HiCoPreTrainedModel):
@@ -560,20 +593,19 @@ class HiCoForPreTraining(PreTrainingObjective, HiCoPreTrainedModel):
 
     def __init__(self, config: HiCoConfig):
         super().__init__(config)
+        check_contrasts(config)
         self.hico = HiCoModel(config)
         self.projections = HiCoProjections(config)
         self.key_encoder = MomentumEncoder(self.hico, config.momentum)
         self.key_projections = MomentumEncoder(self.projections, config.momentum)
-        size, width = config.queue_size, config.projection_size
-        levels_size = size * config.num_granularities
+        size, levels_size = config.queue_size, config.queue_size * config.num_granularities
         refreshed = size if config.legacy_queue_pointer else None
         self.queues = nn.ModuleDict(
             {
-                "instance": FeatureQueue(size, width),
-                "temporal": FeatureQueue(size, width),
-                "spatial": FeatureQueue(size, width),
-                "clip": FeatureQueue(levels_size, width, refreshed),
-                "part": FeatureQueue(levels_size, width, refreshed),
+                name: FeatureQueue(levels_size, config.projection_size, refreshed)
+                if name in ("clip", "part")
+                else FeatureQueue(size, config.projection_size)
+                for name, _ in self.projections.named_children()
             }
         )
         self._keys_to_ignore_on_save = {
