@@ -11,7 +11,8 @@ With `--lengths ntu` sequences have lengths like those of NTU RGB+D (30 to 258 f
 an empty second body; with a number they all have that many frames and one body. The plain models (benchmarks/reference) compute the
 padded batch, bodies and all, as research code does. Both sides have the same weights and inputs, run in one process with the same
 allocator, in turns; ratios are those of the fastest calls. That the results are equal is checked first: with the plain model given the
-same batch where both define the same result, else given each sequence alone, without padding. `bf16` is ours under autocast.
+same batch where both define the same result, else given each sequence alone, without padding (HiCo has no smaller inputs than two bodies:
+the sequences that have them are compared). `bf16` is ours under autocast.
 
 With `--clock cpu` the seconds are those that the process has calculated, which other work on the machine does not lengthen.
 
@@ -41,14 +42,18 @@ from skeleton_transformers.evaluation.efficiency import (
 from skeleton_transformers.models.families import get_family
 
 
+def ntu_lengths(rng, count):
+    """A log-normal with the mean, the median and the range of NTU RGB+D, in frames."""
+    return np.exp(rng.normal(np.log(73), 0.4, count)).clip(30, 258).astype(int)
+
+
 def make_inputs(args, config):
     """Keypoints that are 0 where nobody is, and the mask."""
     rng = np.random.default_rng(0)
     if args.work == "detection":
         lengths, second = [int(args.lengths)], [False]
     elif args.lengths == "ntu":
-        # A log-normal with the mean, the median and the range of the corpus.
-        lengths = np.exp(rng.normal(np.log(73), 0.4, args.batch_size)).clip(30, 258).astype(int).tolist()
+        lengths = ntu_lengths(rng, args.batch_size).tolist()
         second = (rng.random(args.batch_size) < 0.2).tolist()
     else:
         lengths, second = [int(args.lengths)] * args.batch_size, [False] * args.batch_size
@@ -65,7 +70,7 @@ def make_inputs(args, config):
 
 
 def make_sides(args):
-    """What each side calls, its result, and whether the results are those of one and the same batch."""
+    """What each side calls, and what gives the result to expect, with the sequences that it is of."""
     family = get_family(args.family)
     config = family.load("configuration").from_preset(args.preset)
     config.hidden_dropout_prob = 0.0
@@ -110,12 +115,18 @@ def make_sides(args):
             for k, m, length in zip(keypoints, mask, lengths, strict=True):
                 present = m.any(1)
                 rows.append(plain(k[None, present][:, :, :length], m[None, present][:, :, :length]))
-        return torch.cat(rows)
+        return torch.cat(rows), everything
 
+    everything = torch.ones(len(mask), dtype=torch.bool)
+    complete = mask.any(2).all(1)
     # Padding and absent bodies change the result of a plain model, but for Hi-TRS with the switch for parity.
     padding_counts = args.work in ("inference", "training") and args.lengths == "ntu"
     same_batch = not padding_counts or (args.family == "hitrs" and not config.ignore_absent_person)
-    return run, (lambda: run("plain")) if same_batch else alone
+    if same_batch:
+        return run, lambda: (run("plain"), everything)
+    if args.family == "hico":
+        return run, lambda: (run("plain")[complete], complete)
+    return run, alone
 
 
 def memory_of(args, name, queue):
@@ -160,8 +171,10 @@ def main():
     memory = {name: memory_in_a_fresh_process(args, name) for name in ("ours", "plain")}
     torch.set_num_threads(args.threads)
     run, expected = make_sides(args)
-    wanted, actual = expected(), run("ours")
-    rough = run("ours", torch.bfloat16)
+    wanted, compared = expected()
+    actual, rough = run("ours"), run("ours", torch.bfloat16)
+    if args.work in ("inference", "training"):
+        actual, rough = actual[compared], rough[compared]
     flops = {name: count_flops(lambda name=name: run(name)) for name in ("ours", "plain")}
     seconds = measure_seconds(
         {"ours": lambda: run("ours"), "plain": lambda: run("plain"), "bf16": lambda: run("ours", torch.bfloat16)},
