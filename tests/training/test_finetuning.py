@@ -82,34 +82,37 @@ class Lengths(Dataset):
         return {"keypoints": keypoints, "frame_mask": np.ones(keypoints.shape[:2], bool), "labels": key.index % 3}
 
 
-def mean_gradient(folder, recordings, accumulation, smoothing=0.0, **training):
-    """Mean of the gradients of the steps of an epoch, computed by the training loop at a rate of 0."""
+def make_length_trainer(folder, training, dropout=0.0, **arguments):
+    """A trainer on twelve sequences of different lengths, with two batches a step."""
     torch.manual_seed(0)
-    config = HiTRSConfig.from_preset("tiny", num_labels=3, num_layers=1, hidden_dropout_prob=0.0)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=training.get("batch_size", 1),
-        gradient_accumulation_steps=accumulation,
-        num_train_epochs=1,
-        learning_rate=0.0,
-        max_grad_norm=0.0,
-        label_smoothing_factor=smoothing,
-        save_strategy="no",
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
-    section = TrainingSection(epochs=1, gradient_accumulation_steps=accumulation, learning_rate=0.0, **training)
-    trainer = FineTuningTrainer(
+    config = HiTRSConfig.from_preset("tiny", num_labels=3, num_layers=1, hidden_dropout_prob=dropout)
+    options = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": training.batch_size,
+        "gradient_accumulation_steps": 2,
+        "num_train_epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "save_strategy": "no",
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+    }
+    return FineTuningTrainer(
         model=HiTRSForActionRecognition(config),
-        args=arguments,
-        train_dataset=recordings,
+        args=TrainingArguments(**{**options, **arguments}),
+        train_dataset=Lengths([9, 9, 10, 12, 13, 15, 17, 18, 21, 25, 30, 45]),
         data_collator=SkeletonCollator(),
-        training=section,
+        training=training,
         seed=0,
     )
+
+
+def mean_gradient(folder, smoothing, **size):
+    """Mean of the gradients of the steps of an epoch, computed by the training loop at a rate of 0."""
+    training = TrainingSection(epochs=1, learning_rate=0.0, **size)
+    trainer = make_length_trainer(folder, training, max_grad_norm=0.0, label_smoothing_factor=smoothing)
     sums = {}
 
     class Watch(TrainerCallback):
@@ -126,11 +129,23 @@ def mean_gradient(folder, recordings, accumulation, smoothing=0.0, **training):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_batches_by_length_have_the_gradient_of_batches_of_one_size(tmp_path, smoothing):
     """In the mean over the steps of an epoch, though the batches hold two to five sequences."""
-    recordings = Lengths([9, 9, 10, 12, 13, 15, 17, 18, 21, 25, 30, 45])
-    expected, _ = mean_gradient(tmp_path, recordings, 2, smoothing, batch_size=2)
-    actual, trainer = mean_gradient(tmp_path, recordings, 2, smoothing, tokens_per_batch=90)
+    expected, _ = mean_gradient(tmp_path, smoothing, batch_size=2)
+    actual, trainer = mean_gradient(tmp_path, smoothing, tokens_per_batch=90)
     assert sorted(len(batch) for batch in trainer.token_batches) == [2, 2, 3, 5]
     torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_batches_by_length_resume_bitwise_within_an_epoch(tmp_path):
+    training = TrainingSection(epochs=2, tokens_per_batch=50)
+    options = {"save_strategy": "steps", "save_steps": 1}
+    whole = make_length_trainer(tmp_path, training, dropout=0.1, **options)
+    assert whole.steps_per_epoch == 3
+    whole.train()
+    weights = {name: value.clone() for name, value in whole.model.state_dict().items()}
+    resumed = make_length_trainer(tmp_path, training, dropout=0.1, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert resumed.state.global_step == 6
+    assert all(torch.equal(weights[name], value) for name, value in resumed.model.state_dict().items())
 
 
 def test_batches_by_length_are_for_recognition():
