@@ -19,6 +19,7 @@ import yaml
 from reproduce_table import (
     DEFAULT_SPLITS,
     Table,
+    add_run_options,
     find_recipe,
     fine_tune,
     frozen,
@@ -48,7 +49,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("store", help="folder made by `skeleton-transformers prepare`")
     parser.add_argument("--family", default=None, help="whose recipes; default the name of the file")
     parser.add_argument("--tables", nargs="+", default=None, help="default all of the file")
-    parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
     parser.add_argument(
         "--task",
         nargs="+",
@@ -60,15 +60,7 @@ def main(words: list[str] | None = None) -> None:
         "--task_store", default=None, help="store to fine-tune on, such as untrimmed takes; default the same"
     )
     parser.add_argument("--stream", default="joint")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=None, help="default runs/<family>_<corpus>[_<split>]_ablation")
-    parser.add_argument(
-        "--pretraining", nargs="*", action="extend", default=[], help="further section.field=value for all rows"
-    )
-    parser.add_argument(
-        "--finetuning", nargs="*", action="extend", default=[], help="further section.field=value for fine-tuning"
-    )
-    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
+    add_run_options(parser, "runs/<family>_<corpus>[_<split>]_ablation", "all rows")
     arguments = parser.parse_args(words)
     reproduce_table.DRY_RUN = arguments.dry_run
     tables = yaml.safe_load(arguments.ablation.read_text(encoding="utf-8"))
@@ -99,10 +91,7 @@ def main(words: list[str] | None = None) -> None:
             mode = "linear" if task == "linear" else "finetune"
             fine_tune(recipe, arguments.task_store or arguments.store, run, stream, seed, encoder, fields, mode)
             if not arguments.dry_run:
-                results = read(run / "results.json")
-                own = measures(task, results)[""]
-                if task == "recognition":
-                    own["top-5"] = 100 * results["top5_accuracy"]
+                own = measures(task, read(run / "results.json"), top5=task == "recognition")[""]
                 found.update(
                     {measure if task == "detection" else f"{task} {measure}": v for measure, v in own.items()}
                 )

@@ -3,7 +3,7 @@
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 1 2
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 --streams joint motion bone
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --family hico --fractions 0.01 0.05 0.1 1
-    python examples/reproduce_table.py nw_ucla stores/nw_ucla --transfer msr_action3d=stores/msr_action3d
+    python examples/reproduce_table.py nw_ucla stores/nw_ucla --transfer msr_action3d=stores/msr_action3d --starts pretrained supervised
     python examples/reproduce_table.py precog stores/precog_takes --task detection
     python examples/reproduce_table.py cmu stores/cmu_mocap --task prediction
 
@@ -72,6 +72,7 @@ def find_recipe(family: str, corpus: str, split: str, stream: str, *kinds: str, 
         for who in filter(None, (family, family.partition("_")[2])):
             parts = dict.fromkeys((split, DEFAULT_SPLITS[one]))
             names += [f"{who}_{one}_{part}_{name}" for part in parts for name in dict.fromkeys((stream, "joint"))]
+            names += [f"{who}_{one}_{name}" for name in dict.fromkeys((stream, "joint"))]  # a corpus with one split
             names.append(f"{who}_{one}")
     for kind in kinds:
         for name in names:
@@ -132,6 +133,15 @@ def fine_tune(
     return output
 
 
+def supervise(
+    family: str, corpus: str, store: str, folder: Path, stream: str, seed: int, fields: Iterable[str], split: str
+) -> tuple[Path, Path]:
+    """Recogniser trained with the labels of the corpus, whose encoder others start from, and its recipe."""
+    recipe = find_recipe(family, corpus, split, stream, "scratch", "recognition")
+    run = folder / f"{stream}_seed{seed}_supervised"
+    return fine_tune(recipe, store, run, stream, seed, None, [f"data.protocol={split}", *fields]), recipe
+
+
 def frozen(split: str, store: str, encoder: Path, name: str = "") -> Path:
     """Nearest neighbours and linear probe of a frozen encoder."""
     output = encoder / f"frozen{name}.json"
@@ -150,7 +160,7 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.1f}{deviation}"
 
 
-def measures(task: str, results: dict[str, Any]) -> dict[str, dict[str, float]]:
+def measures(task: str, results: dict[str, Any], top5: bool = False) -> dict[str, dict[str, float]]:
     """Whose -> measure -> value of a run, in percent or millimetres: its own ("") and of the baselines that it was measured beside."""
     if task == "detection":
         names = ("mAP_a", "mAP_v", "F1", "segment_F1@0.1", "segment_F1@0.25", "segment_F1@0.5", "frame_accuracy")
@@ -160,7 +170,7 @@ def measures(task: str, results: dict[str, Any]) -> dict[str, dict[str, float]]:
             "" if who == "model" else who.replace("_", " "): {h: errors[h] for h in HORIZONS if h in errors}
             for who, errors in results["mpjpe_mm"].items()
         }
-    return {"": {"top-1": 100 * results["top1_accuracy"]}}
+    return {"": {f"top-{k}": 100 * results[f"top{k}_accuracy"] for k in ((1, 5) if top5 else (1,))}}
 
 
 class Table:
@@ -192,6 +202,18 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:g}"
 
 
+def add_run_options(parser: argparse.ArgumentParser, output: str, pretraining: str) -> None:
+    """The options of every script that makes runs; `output` and `pretraining` say what two of them mean there."""
+    parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=None, help=f"default {output}")
+    for name, what in (("--pretraining", pretraining), ("--finetuning", "fine-tuning")):
+        parser.add_argument(
+            name, nargs="*", action="extend", default=[], help=f"further section.field=value for {what}"
+        )
+    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
+
+
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", choices=tuple(DEFAULT_SPLITS), help="what to pre-train on")
@@ -203,8 +225,6 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         default="recognition",
         help="linear: the published recipe of a classifier on a frozen encoder",
     )
-    parser.add_argument("--split", default=None, help="protocol of the corpus; default that of its tables")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--streams", nargs="+", default=["joint"], help="their recognisers are fused as well")
     parser.add_argument(
         "--fractions",
@@ -216,9 +236,9 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--starts",
         nargs="+",
-        choices=("pretrained", "scratch"),
+        choices=("pretrained", "scratch", "supervised"),
         default=["pretrained", "scratch"],
-        help="default both",
+        help="default the first two; supervised, with --transfer: the encoder of a recogniser trained with the labels of the corpus",
     )
     parser.add_argument(
         "--transfer",
@@ -227,25 +247,18 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         metavar="CORPUS=STORE",
         help="judge the encoders on these corpora instead of the one they were pre-trained on",
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=None,
-        help="default runs/<corpus> (hitrs), runs/<family>_<corpus>, then _<split> if it is another",
-    )
-    parser.add_argument(
-        "--pretraining", nargs="*", action="extend", default=[], help="further section.field=value for pre-training"
-    )
-    parser.add_argument(
-        "--finetuning", nargs="*", action="extend", default=[], help="further section.field=value for fine-tuning"
-    )
-    parser.add_argument("--dry_run", action="store_true", help="print the commands, run nothing")
+    output = "runs/<corpus> (hitrs), runs/<family>_<corpus>, then _<split> if it is another"
+    add_run_options(parser, output, "pre-training")
     arguments = parser.parse_args(words)
     arguments.targets = {arguments.corpus: arguments.store}
     if arguments.transfer:
         arguments.targets = dict(one.partition("=")[::2] for one in arguments.transfer)
         if unknown := [name for name in arguments.targets if name not in DEFAULT_SPLITS]:
             parser.error(f"--transfer takes CORPUS=STORE, with one of {', '.join(DEFAULT_SPLITS)}; got {unknown[0]!r}")
+    elif "supervised" in arguments.starts:
+        parser.error(
+            "--starts supervised goes with --transfer; on the corpus itself, training with its labels is --starts scratch"
+        )
     return arguments
 
 
@@ -271,7 +284,7 @@ def main(words: list[str] | None = None) -> None:
         title = f"{family}, {f'{corpus} to {target}' if transferred else corpus}, {target_split}, {task}, {unit}"
         table = Table(title)
         for seed in arguments.seeds:
-            predictions: dict[float, dict[str, Path]] = {}
+            predictions: dict[tuple[float, str], dict[str, Path]] = {}
             for stream in arguments.streams:
                 encoder, fields = None, list(arguments.finetuning)
                 if "pretrained" in arguments.starts:
@@ -289,30 +302,39 @@ def main(words: list[str] | None = None) -> None:
                     family, target, target_split, stream, *kinds, source=corpus if transferred else ""
                 )
                 fractions = arguments.fractions or (FRACTIONS if task == "recognition" and stream == first else (1.0,))
-                starts = [("finetuned", encoder)] if "pretrained" in arguments.starts else []
+                # name of the runs, name in the table, encoder, fields
+                starts: list[tuple[str, str, Path | None, list[str]]] = []
+                if encoder is not None:
+                    starts.append(("finetuned", "frozen" if task == "linear" else "pre-trained", encoder, fields))
+                if "supervised" in arguments.starts:
+                    recogniser, source = supervise(
+                        family, corpus, arguments.store, folder, stream, seed, arguments.finetuning, split
+                    )
+                    own = [*normalisation(source, corpus), *arguments.finetuning]
+                    starts.append(("supervised", "pre-trained with labels", recogniser, own))
                 if "scratch" in arguments.starts and stream == first and task != "linear":
-                    starts.append(("scratch", None))
-                for start, weights in starts:
+                    starts.append(("scratch", "from scratch", None, fields))
+                for start, began, weights, wanted in starts:
                     for fraction in fractions:
                         kind = "" if task == "recognition" else f"_{task}"
                         run = folder / f"{stream}_seed{seed}{mark}{kind}_{start}_{share(fraction)}"
-                        wanted = [f"data.label_fraction={fraction}", f"data.protocol={target_split}", *fields]
-                        fine_tune(recipe, store, run, stream, seed, weights, wanted, mode)
+                        part = [f"data.label_fraction={fraction}", f"data.protocol={target_split}"]
+                        fine_tune(recipe, store, run, stream, seed, weights, [*part, *wanted], mode)
                         if DRY_RUN:
                             continue
-                        began = "from scratch" if weights is None else "frozen" if task == "linear" else "pre-trained"
                         name = f"{stream}, {began}"
                         labels = (
                             f", {share(fraction)} % of the labels" if task == "recognition" or fraction < 1 else ""
                         )
-                        for who, values in measures(task, read(run / "results.json")).items():
+                        for who, values in measures(task, read(run / "results.json"), target == "kinetics").items():
                             # A baseline knows no training, so every run of a seed has measured the same one.
                             if not who or (start, fraction, stream) == (starts[0][0], fractions[0], first):
                                 table.add(who or name + labels, values)
                         if weights is not None and classifies:
-                            predictions.setdefault(fraction, {})[stream] = run / "predictions.npz"
-            for fraction, files in predictions.items():
-                labels = "" if fraction == 1 else f", {share(fraction)} % of the labels"
+                            kept = ", with labels" if start == "supervised" else ""
+                            predictions.setdefault((fraction, kept), {})[stream] = run / "predictions.npz"
+            for (fraction, kept), files in predictions.items():
+                labels = kept + ("" if fraction == 1 else f", {share(fraction)} % of the labels")
                 for streams in dict.fromkeys((("joint", "bone"), tuple(files))):  # 2S of the papers, and all
                     if len(streams) > 1 and set(streams) <= set(files):
                         fused = fuse_predictions([files[stream] for stream in streams])

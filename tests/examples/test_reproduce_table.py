@@ -90,6 +90,66 @@ def test_transfer_judges_the_encoders_on_another_corpus(script, capsys, runs):
     assert rows["joint, from scratch, 10 % of the labels"] == "60.0 ± 0.0 | 2"
 
 
+def test_an_encoder_trained_with_labels_is_a_start_of_its_own(script, capsys, runs):
+    labels = np.arange(4)
+    for number, stream in enumerate(("joint", "bone")):
+        write_results(runs / f"{stream}_seed0_supervised", {"top1_accuracy": 0.9})
+        folder = runs / f"{stream}_seed0_to_msr_action3d_supervised_100"
+        write_results(folder, {"top1_accuracy": 0.95})
+        logits = 3.0 * np.eye(4)
+        logits[2:] = np.roll(logits[2:], 1, axis=1)  # both streams are wrong about two of four
+        save_predictions(folder / "predictions.npz", logits, labels, list("abcd"), list("wxyz"))
+    words = ["nw_ucla", "x", "--family", "stgcn", "--seeds", "0", "--transfer", "msr_action3d=y", "--fractions", "1"]
+    streams = ["--streams", "joint", "bone", "--starts", "supervised", "scratch"]
+    rows = rows_of(script, capsys, runs, *words, *streams, file="table_transfer.md")
+    assert rows["joint, pre-trained with labels, 100 % of the labels"] == "95.0 | 1"
+    assert rows["joint, from scratch, 100 % of the labels"] == "70.0 | 1"
+    assert rows["joint + bone, fused, with labels"] == "50.0 | 1"
+
+
+def test_the_encoder_of_a_recogniser_starts_another_one(script, capsys, tmp_path):
+    words = [
+        "ntu60",
+        "s",
+        "--family",
+        "mcc_agcn",
+        "--starts",
+        "supervised",
+        "--transfer",
+        "pku2=a",
+        "--fractions",
+        "1",
+    ]
+    source, target = commands(script, capsys, *words, "--output", str(tmp_path))
+    recogniser = f"{tmp_path}/joint_seed0_supervised"
+    assert source[2].endswith("agcn_ntu60_xsub_joint_scratch.yaml") and {
+        "data.store=s",
+        f"output_dir={recogniser}",
+        "training.mode=scratch",
+    } <= set(source)
+    own = {"data.store=a", "training.mode=finetune", f"model.from_pretrained={recogniser}", "data.layout=ntu25"}
+    assert own | {"features.normalize_view=true"} <= set(target)
+
+
+def test_supervised_goes_with_transfer(script, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["nw_ucla", "x", "--starts", "supervised", "--dry_run"])
+    assert "--starts supervised goes with --transfer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backbone, epochs", [("stgcn", 50), ("agcn", 65), ("asgcn", 90)])
+def test_mcc_recipes_of_kinetics_have_the_published_settings(script, backbone, epochs):
+    path = EXAMPLES / "configs" / f"mcc_{backbone}_kinetics_joint_pretrain.yaml"
+    training = load_recipe(path, PreTrainingRecipe).training
+    assert training.batch_size * training.gradient_accumulation_steps == 256 and training.epochs == epochs
+    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("sgd", 0.1, 1e-4)
+    own = script.find_recipe(f"mcc_{backbone}", "kinetics", "split", "joint", "recognition", "scratch")
+    assert own.stem.startswith(f"{backbone}_kinetics_joint")
+    recipe = load_recipe(own, FineTuningRecipe)
+    assert (recipe.training.epochs, recipe.training.decay_epochs) == (epochs, training.decay_epochs)
+    assert recipe.features == load_recipe(path, PreTrainingRecipe).features
+
+
 def test_detection_and_prediction_stand_beside_scratch_and_baselines(script, capsys, tmp_path):
     names = ("mAP_a", "mAP_v", "F1", "segment_F1@0.1", "segment_F1@0.25", "segment_F1@0.5", "frame_accuracy")
     for seed in (0, 1):
@@ -129,6 +189,12 @@ CALLS = {
     "NTU to detection in PKU": ("ntu60 s --task detection --transfer pku1=takes --starts pretrained", 2),
     "NTU to PKU, HiCo's own recipe": ("ntu60 s --family hico --transfer pku2=a --starts pretrained", 4),
     "MCC, fine-tuned as its backbone": ("nw_ucla s --family mcc_agcn --streams joint bone", 6 + 3),
+    "MCC beside training with the labels of the source": (
+        "ntu120 s --family mcc_agcn --starts pretrained supervised --transfer pku2=a --fractions 1 --streams joint bone",
+        2 * (3 + 2),
+    ),
+    "MCC on Kinetics": ("kinetics s --family mcc_stgcn --fractions 0.1 1", 6),
+    "MCC on Kinetics, links first": ("kinetics s --family mcc_asgcn --fractions 0.1 1", 6),
     "detection": ("precog s --task detection", 3),
     "prediction": ("cmu s --task prediction", 3),
     "prediction in metres": ("nw_ucla s --task prediction --pretraining features.scale=none", 3),
