@@ -3,6 +3,7 @@
     python benchmarks/against_plain.py [inference] [--family hitrs] [--preset base] [--batch-size 16] [--lengths ntu|64] [--repeats 3] [--clock cpu]
     python benchmarks/against_plain.py training|pretraining|detection ...
     python benchmarks/against_plain.py inference --preset original     # absent bodies averaged in, as the released code does
+    python benchmarks/against_plain.py --plot against_plain.svg one.json another.json    # draws what earlier calls have printed
 
 `inference` encodes a batch, `training` adds a backward pass, `pretraining` is a step of the four tasks of Hi-TRS (forward and backward,
 without the optimiser), `detection` gives a feature to every frame of one take of `--lengths` frames (Hi-TRS).
@@ -26,6 +27,7 @@ import multiprocessing
 import os
 import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -150,6 +152,41 @@ def relative(actual, wanted):
     return float((actual - wanted).abs().max() / wanted.abs().max())
 
 
+def draw(output, runs):
+    """Ratios and shares of the arithmetic limit of runs, as bars."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    panels = {
+        "times as fast as the plain model": {"ratio": "float32", "ratio_bf16": "bfloat16"},
+        "share of the arithmetic limit": {"share_of_limit": "ours", "share_of_limit_plain": "plain"},
+    }
+    # Equal numbers give equal bytes.
+    pyplot.rcParams.update({"svg.hashsalt": "skeleton_transformers", "svg.fonttype": "none", "font.size": 9})
+    size = (9, 0.7 * len(runs) + 1)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, layout="constrained")
+    for axis, (title, sides) in zip(axes, panels.items(), strict=True):
+        for offset, color, (name, side) in zip((-0.2, 0.2), ("#1f5fa8", "#a9c6e3"), sides.items(), strict=True):
+            places = [place + offset for place in range(len(runs))]
+            bars = axis.barh(places, [run[name] for run in runs], 0.36, label=side, color=color)
+            axis.bar_label(bars, fmt="{:.0%}" if "share" in name else "{:.1f}", padding=2)
+        axis.set_title(title)
+        axis.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.06))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.15)
+        axis.set_xticks([0, 1], ["0", "all of it"] if "share" in title else ["0", "1"])
+    lengths = ["lengths of NTU" if run["lengths"] == "ntu" else f"{run['lengths']} frames" for run in runs]
+    labels = [
+        f"{run['family']} {run['preset']}, {run['work']}\n{run['batch_size']} sequences, {length}"
+        for run, length in zip(runs, lengths, strict=True)
+    ]
+    axes[0].set_yticks(range(len(runs)), labels)
+    axes[0].invert_yaxis()
+    figure.savefig(output, metadata={"Date": None})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -162,7 +199,13 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: one thread on a busy machine")
+    parser.add_argument(
+        "--plot", nargs="+", metavar="FILE", help="an SVG file to draw, and the JSON files to draw it from"
+    )
     args = parser.parse_args()
+    if args.plot:
+        output, *files = args.plot
+        return draw(output, [json.loads(Path(file).read_text(encoding="utf-8")) for file in files])
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     if args.work == "detection" and args.lengths == "ntu":
         parser.error("detection needs the length of the take: --lengths 2000")
@@ -187,7 +230,7 @@ def main():
         json.dumps(
             {
                 "benchmark": "against_plain",
-                **vars(args),
+                **{name: value for name, value in vars(args).items() if name != "plot"},
                 "relative_difference": relative(actual, wanted),
                 "relative_difference_bf16": relative(rough, wanted),
                 "seconds": {name: round(value, 4) for name, value in fastest.items()},
