@@ -171,7 +171,7 @@ class TokenBatchSampler(TrainingBatchSampler):
     epochs have equally many steps. Every sequence is drawn once an epoch; of several processes' up to `world_size - 1`, other
     ones each time, are left out. Where steps are made of several micro-batches, some may be halved to make them come out even.
 
-    A batch holds at most `tokens_per_batch` frames even when it is padded to its longest sequence.
+    Among sequences of equally many persons, a batch holds at most `tokens_per_batch` frames even when it is padded to its longest one.
 
     Args:
         sampler: order of the items in every epoch.
