@@ -9,7 +9,7 @@
 without the optimiser), `detection` gives a feature to every frame of one take of `--lengths` frames (Hi-TRS).
 
 With `--lengths ntu` sequences have lengths like those of NTU RGB+D (30 to 258 frames, 79 in the mean) in random order, and four of five have
-an empty second body; with a number they all have that many frames and one body. The plain models (benchmarks/reference) compute the
+an empty second body; with a number they all have that many frames and one body (HiCo, which has places for two: two). The plain models (benchmarks/reference) compute the
 padded batch, bodies and all, as research code does. Both sides have the same weights and inputs, run in one process with the same
 allocator, in turns; ratios are those of the fastest calls. That the results are equal is checked first: with the plain model given the
 same batch where both define the same result, else given each sequence alone, without padding (HiCo has no smaller inputs than two bodies:
@@ -58,7 +58,7 @@ def make_inputs(args, config):
         lengths = ntu_lengths(rng, args.batch_size).tolist()
         second = (rng.random(args.batch_size) < 0.2).tolist()
     else:
-        lengths, second = [int(args.lengths)] * args.batch_size, [False] * args.batch_size
+        lengths, second = [int(args.lengths)] * args.batch_size, [args.family == "hico"] * args.batch_size
     if hasattr(config, "num_frames") and args.work != "pretraining":
         lengths = [config.num_frames] * len(lengths)  # the family resizes sequences before it sees them
     if args.work == "pretraining":
