@@ -238,6 +238,16 @@ def test_label_fraction_uses_and_records_the_subset(finetune, recipe, store, tmp
     assert names == opened.names[expected].tolist()
 
 
+def test_batches_can_hold_a_number_of_frames(finetune, recipe):
+    """57 sequences of 18 to 29 frames, 24 in the mean, in batches of at most 100 frames."""
+    results = finetune.main(
+        [recipe(training={"epochs": 1, "tokens_per_batch": 100, "gradient_accumulation_steps": 2})]
+    )
+    assert 57 / 5 < 2 * results["optimiser_steps"] < 57 / 3
+    with pytest.raises(ValueError, match=r"tokens_per_batch=25 is less than the 29 frames of (train|validation)_\d+"):
+        finetune.main([recipe(training={"epochs": 1, "tokens_per_batch": 25})])
+
+
 def test_few_labels_still_get_their_steps(finetune, recipe):
     results = finetune.main([recipe(data={"label_fraction": 0.1}, training={"epochs": 1, "min_steps": 7})])
     assert results["optimiser_steps"] == 7
