@@ -129,8 +129,8 @@ def write_pku(folder, rng, names, split_file):
 
 
 def write_kinetics(folder, rng):
-    """Clips of two actions, in parts of the image, twelve to train on and four for the test."""
-    for part, count in (("train", 12), ("val", 4)):
+    """Clips of two actions, in parts of the image, 24 to train on, so that two of them can validate, and four for the test."""
+    for part, count in (("train", 24), ("val", 4)):
         (folder / f"kinetics_{part}").mkdir(parents=True)
         labels = {}
         for number in range(count):
