@@ -28,6 +28,13 @@ TASKS = {
     "prediction": ("motion-prediction", "motion_prediction"),
 }
 NOT_PUBLISHED = ("demo", "folder")  # synthetic recordings, and those of the user
+MEASURES = {
+    "Top-1 accuracy": "top1_accuracy",
+    "Expected calibration error": "expected_calibration_error",
+    "mAP over actions": "mAP_a",
+    "mAP over takes": "mAP_v",
+    "Segment F1 at 0.5": "segment_F1@0.5",
+}
 # Top-1 accuracy of fine-tuning with all labels, one stream of joints. Hi-TRS: Chen et al., ECCV 2022, Table 1.
 PUBLISHED = {
     "hitrs_ntu60_xsub_joint_recognition": 0.860,
@@ -60,14 +67,13 @@ def write_card(file: Path, runs: Path, target: Path) -> bool:
     features = {**recipe.get("features", {}), **recipe.get("published_features", {})}
     data = recipe["data"]
     found = [json.loads(path.read_text()) for path in sorted(runs.glob(f"{name}*/results.json"))]
-    measures = {"Top-1 accuracy": "top1_accuracy", "Expected calibration error": "expected_calibration_error"}
-    results = {title: [run[key] for run in found if key in run] for title, key in measures.items()}
+    results = {title: [run[key] for run in found if key in run] for title, key in MEASURES.items()}
     with tempfile.TemporaryDirectory() as folder:
         card = write_model_card(
             folder,
             model_name=name,
-            model_summary=f"{trained}, the {features.get('stream', 'joint')} stream of {', '.join(stores)}. "
-            + ("" if found else "Not trained or measured yet: this card says how it will be."),
+            model_summary=f"{trained}, the {features.get('stream', 'joint')} stream of {', '.join(stores)}."
+            + ("" if found else " Not trained or measured yet: this card says how it will be."),
             task=task,
             layout=layout,
             preprocessing=build_feature_extractor(features, layout).to_dict(),
