@@ -309,7 +309,7 @@ def test_detection_draws_what_happened_when(model_commands, take_store, tmp_path
     words = ["--store", take_store, "--protocol", "detection", "--output", tmp_path / "out"]
     invoke(model_commands, model, *words)
     found = json.loads((tmp_path / "out" / "results.json").read_text())["results"]["detection"]
-    assert found["segments"] == {"rule": "argmax_runs", "radius": 2} and found["num_frames"] == 120
+    assert found["segments"] == {"rule": "argmax_runs", "radius": 2, "min_frames": 1} and found["num_frames"] == 120
     takes = json.loads((tmp_path / "out" / "detections.json").read_text())["takes"]
     assert takes["take 2"]["truth"] == [[1, 30, 60, 1.0]]
     assert sorted(path.name for path in (tmp_path / "out" / "timelines").iterdir()) == ["take_2.png", "take_3.png"]
