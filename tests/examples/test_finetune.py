@@ -402,7 +402,7 @@ def test_detection_finds_the_actions_and_saves_everything(finetune, recipe, take
     results = finetune.main([path])
     assert results["mAP_a"] > 0.9 and results["segment_F1@0.5"] > 0.9 and results["frame_accuracy"] > 0.9
     assert results["num_actions"] == 9 and results["num_train_samples"] == 7 * 2
-    assert results["segments"] == {"rule": "argmax_runs", "radius": 2}
+    assert results["segments"] == {"rule": "argmax_runs", "radius": 2, "min_frames": 1}
     output = tmp_path / "out"
     assert json.loads((output / "results.json").read_text()) == results
 
