@@ -196,11 +196,12 @@ class HiTRSLayer(GradientCheckpointingLayer):
 class HiTRSEncoder(nn.Module):
     """Embeddings and a stack of layers; the three levels differ in their embeddings and masks."""
 
-    # Rows are computed in pieces whose hidden states have about so many elements. On a CPU those stay in its caches and in
-    # memory that the allocator keeps, in training, too; an accelerator takes pieces `accelerator_factor` times as large, to
-    # bound the memory of inference. Results do not depend on it.
-    chunk_elements = 2**21
-    accelerator_factor = 64
+    # Rows are computed in pieces whose hidden states have about so many elements. On a CPU those of inference stay in the
+    # caches of a core, and those of training, which keeps what it computes, in memory that the allocator does not give
+    # back; pieces on an accelerator bound the memory of inference. Results do not depend on it.
+    chunk_elements = 2**19
+    training_factor = 4
+    accelerator_factor = 256
 
     def __init__(self, config: HiTRSConfig, level: int):
         super().__init__()
@@ -232,7 +233,8 @@ class HiTRSEncoder(nn.Module):
     ) -> torch.Tensor:
         """`function(rows)` piece by piece, where each of the rows has `row_elements` elements in its hidden states."""
         on_cpu = rows.device.type == "cpu"
-        size = max(1, self.chunk_elements * (1 if on_cpu else self.accelerator_factor) // row_elements)
+        factor = (self.training_factor if torch.is_grad_enabled() else 1) if on_cpu else self.accelerator_factor
+        size = max(1, self.chunk_elements * factor // row_elements)
         in_one_piece = record.is_needed or torch.compiler.is_compiling() or (self.training and not on_cpu)
         if in_one_piece or len(rows) <= size:
             return function(rows)
