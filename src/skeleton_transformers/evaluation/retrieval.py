@@ -10,12 +10,18 @@ import torch
 
 
 def neighbours(
-    gallery: np.ndarray, gallery_labels: np.ndarray, query: np.ndarray, metric: str, chunk_size: int
+    gallery: np.ndarray,
+    gallery_labels: np.ndarray,
+    query: np.ndarray,
+    metric: str,
+    chunk_size: int,
+    nearest_only: bool = False,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The gallery as every query sees it, the nearest sample first, of equally near ones the first in the gallery.
 
     Yields:
-        for chunk after chunk of the queries, similarities float64 and labels int64, both `(chunk, gallery samples)`.
+        for chunk after chunk of the queries, similarities float64 and labels int64, both `(chunk, gallery samples)`, or `(chunk, 1)`
+            with `nearest_only`, which spares the sorting.
     """
     gallery, query = np.asarray(gallery), np.asarray(query)
     if gallery.ndim != 2 or query.ndim != 2 or gallery.shape[1] != query.shape[1]:
@@ -35,7 +41,10 @@ def neighbours(
             similarity = chunk @ bank.T
         else:
             similarity = -torch.cdist(chunk, bank, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest, order = similarity.sort(dim=1, descending=True, stable=True)
+        if nearest_only:
+            nearest, order = similarity.max(dim=1, keepdim=True)
+        else:
+            nearest, order = similarity.sort(dim=1, descending=True, stable=True)
         yield nearest, labels[order]
 
 
@@ -70,7 +79,7 @@ def knn_predict(
         (query samples,) int64.
     """
     labels = _check_gallery(gallery, gallery_labels, [k])
-    ranked = neighbours(gallery, labels, query, metric, chunk_size)
+    ranked = neighbours(gallery, labels, query, metric, chunk_size, nearest_only=k == 1)
     return torch.cat([vote(nearest[:, :k], found[:, :k]) for nearest, found in ranked]).numpy()
 
 

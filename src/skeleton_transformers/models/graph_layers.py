@@ -10,21 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import initialization as init
 
 from ..modeling_inputs import check_inputs, is_exporting, pack, unpack
-
-
-def initialise_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, std: float = 0.0) -> None:
-    """A batch norm that has seen nothing; its weights around 1 with deviation `std`, as some of the released codes have them."""
-    if std > 0:
-        init.normal_(norm.weight, mean=1.0, std=std)
-    else:
-        init.ones_(norm.weight)
-    init.zeros_(norm.bias)
-    init.zeros_(norm.running_mean)
-    init.ones_(norm.running_var)
-    init.zeros_(norm.num_batches_tracked)
 
 
 @dataclass

@@ -451,16 +451,8 @@ class SegmentPreTrainedModel(CheckedLoading, PreTrainedModel):
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm1d):
-            if module.affine:
-                init.ones_(module.weight)
-                init.zeros_(module.bias)
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
+            super()._init_weights(module)
         elif isinstance(module, SegmentPositions):
             init.trunc_normal_(module.joint_embeddings, std=0.02)
             init.trunc_normal_(module.segment_embeddings, std=0.02)

@@ -29,7 +29,6 @@ from ..graph_layers import (
     FrameBatchNorm,
     InputNorm,
     TemporalConvolution,
-    initialise_batch_norm,
     make_residual,
     make_tracks,
     pool_tracks,
@@ -144,7 +143,7 @@ class AGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.kaiming_normal_(module.weight, mode="fan_out")
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            initialise_batch_norm(module)
+            super()._init_weights(module)
         elif isinstance(module, AGCNGraphConvolution):  # after everything in it
             init.constant_(module.learnt_graph, 1e-6)
             init.constant_(module.norm.weight, 1e-6)

@@ -45,7 +45,6 @@ from ..graph_layers import (
     InputNorm,
     PartitionedGraphConvolution,
     Tracks,
-    initialise_batch_norm,
     make_tracks,
     pool_tracks,
     stride_mask,
@@ -408,7 +407,9 @@ class ASGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.normal_(module.weight, std=0.02)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            initialise_batch_norm(module, std=0.02 if isinstance(module, nn.BatchNorm2d) else 0.0)
+            super()._init_weights(module)
+            if isinstance(module, nn.BatchNorm2d):
+                init.normal_(module.weight, mean=1.0, std=0.02)
         elif isinstance(module, nn.Linear | nn.ConvTranspose2d):  # as torch has them
             init.kaiming_uniform_(module.weight, a=5**0.5)
             if module.bias is not None:

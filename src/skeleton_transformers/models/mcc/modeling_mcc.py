@@ -30,7 +30,7 @@ from ...modeling_tasks import WindowedFrameFeatures
 from ...objectives.feature_queue import FeatureQueue
 from ...objectives.momentum import MomentumEncoder
 from ..families import get_family
-from ..graph_layers import FrameBatchNorm, GraphBlock, PartitionedGraphConvolution, initialise_batch_norm
+from ..graph_layers import FrameBatchNorm, GraphBlock, PartitionedGraphConvolution
 from ..graphs import partitioned_graph
 from .configuration_mcc import MCCConfig
 
@@ -196,7 +196,8 @@ class MCCPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.normal_(module.weight, std=0.02)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            initialise_batch_norm(module, std=0.02)
+            super()._init_weights(module)
+            init.normal_(module.weight, mean=1.0, std=0.02)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)

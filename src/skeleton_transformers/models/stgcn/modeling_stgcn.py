@@ -25,7 +25,6 @@ from ..graph_layers import (
     GraphBlock,
     InputNorm,
     PartitionedGraphConvolution,
-    initialise_batch_norm,
     make_tracks,
     pool_tracks,
     stride_mask,
@@ -86,7 +85,8 @@ class STGCNPreTrainedModel(CheckedLoading, PreTrainedModel):
             init.normal_(module.weight, std=0.02)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            initialise_batch_norm(module, std=0.02)
+            super()._init_weights(module)
+            init.normal_(module.weight, mean=1.0, std=0.02)
         elif isinstance(module, nn.Linear):
             init.kaiming_uniform_(module.weight, a=5**0.5)
             bound = module.in_features**-0.5
