@@ -165,6 +165,12 @@ def test_learns_the_toy_and_saves_everything(finetune, recipe, tmp_path):
     assert "100.00 %" in card and "toy6" in card
 
 
+def test_learns_in_bf16_with_or_without_an_accelerator(finetune, recipe, tmp_path):
+    results = finetune.main([recipe(training={"precision": "bf16"})])
+    assert results["top1_accuracy"] > 0.9
+    assert {value.dtype for value in weights(tmp_path / "out").values()} == {torch.float32}
+
+
 def test_linear_mode_leaves_the_encoder_bitwise_unchanged(finetune, recipe, encoder, tmp_path):
     path = recipe(
         model={"overrides": {}, "from_pretrained": str(encoder)},

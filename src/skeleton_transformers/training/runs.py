@@ -101,6 +101,7 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequenc
         max_grad_norm=training.max_grad_norm,
         label_smoothing_factor=training.label_smoothing,
         seed=recipe.seed,
+        use_cpu=not torch.accelerator.is_available(),
         bf16=training.precision == "bf16",
         fp16=training.precision == "fp16",
         dataloader_num_workers=training.num_workers,
