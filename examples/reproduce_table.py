@@ -3,6 +3,7 @@
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 1 2
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --seeds 0 --streams joint motion bone
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --family hico --fractions 0.01 0.05 0.1 1
+    python examples/reproduce_table.py nw_ucla stores/nw_ucla --family agcn --streams joint bone --starts scratch
     python examples/reproduce_table.py nw_ucla stores/nw_ucla --transfer msr_action3d=stores/msr_action3d --starts pretrained supervised
     python examples/reproduce_table.py precog stores/precog_takes --task detection
     python examples/reproduce_table.py cmu stores/cmu_mocap --task prediction
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,9 @@ def measures(task: str, results: dict[str, Any], top5: bool = False) -> dict[str
     return {"": {f"top-{k}": 100 * results[f"top{k}_accuracy"] for k in ((1, 5) if top5 else (1,))}}
 
 
+Runs = dict[str, Path]  # folder by what the table says of it
+
+
 class Table:
     """Values by row and measure, one for every seed."""
 
@@ -200,6 +205,83 @@ def other_split(corpus: str, split: str) -> str:
 
 def share(fraction: float) -> str:
     return f"{100 * fraction:g}"
+
+
+@dataclass
+class Start:
+    """What a network starts from: `run` in the names of folders, `name` in tables, `mark` where they speak of fused streams."""
+
+    run: str
+    name: str
+    encoder: Path | None = None
+    mark: str = ""
+    fields: list[str] = field(default_factory=list)
+
+
+def make_starts(arguments: argparse.Namespace, stream: str, seed: int) -> list[Start]:
+    """What the runs of a stream start from, trained where it does not exist."""
+    family, corpus, split, folder = arguments.family, arguments.corpus, arguments.split, arguments.output
+    starts = []
+    fields: list[str] = []
+    if "pretrained" in arguments.starts:
+        encoder = pretrain(family, corpus, arguments.store, folder, stream, seed, arguments.pretraining, split=split)
+        if arguments.transfer:
+            fields = normalisation(find_recipe(family, corpus, split, stream, "pretrain"), corpus)
+        name = "frozen" if arguments.task == "linear" else "pre-trained"
+        starts.append(Start("finetuned", name, encoder, fields=fields))
+    if "supervised" in arguments.starts:
+        words = (stream, seed, arguments.finetuning, split)
+        recogniser, recipe = supervise(family, corpus, arguments.store, folder, *words)
+        own = normalisation(recipe, corpus)
+        starts.append(Start("supervised", "pre-trained with labels", recogniser, ", with labels", own))
+    if "scratch" in arguments.starts and arguments.task != "linear":
+        if stream == arguments.streams[0] or arguments.starts == ["scratch"]:
+            starts.append(Start("scratch", "from scratch", None, ", from scratch", fields))
+    return starts
+
+
+def fill_table(arguments: argparse.Namespace, table: Table, target: str, store: str, stream: str, seed: int) -> Runs:
+    """Everything of one stream and seed on the corpus `target`, in the table; its recognisers, to be fused with those of other streams."""
+    starts = make_starts(arguments, stream, seed)
+    task, first = arguments.task, arguments.streams[0]
+    split = DEFAULT_SPLITS[target] if arguments.transfer else arguments.split
+    mark = f"_to_{target}" if arguments.transfer else ""
+    kinds = (task, "scratch") if task == "recognition" else (task,)
+    source = arguments.corpus if arguments.transfer else ""
+    recipe = find_recipe(arguments.family, target, split, stream, *kinds, source=source)
+    fractions = arguments.fractions or (FRACTIONS if task == "recognition" and stream == first else (1.0,))
+    runs: Runs = {}
+    for start in starts:
+        if start.encoder and start.run == "finetuned" and task == "recognition":
+            found = frozen(split, store, start.encoder, mark)
+            for protocol, values in {} if DRY_RUN else read(found)["results"].items():
+                table.add(f"{stream}, {protocol}", {"top-1": 100 * values["top1_accuracy"]})
+        for fraction in fractions:
+            kind = "" if task == "recognition" else f"_{task}"
+            run = arguments.output / f"{stream}_seed{seed}{mark}{kind}_{start.run}_{share(fraction)}"
+            fields = [f"data.label_fraction={fraction}", f"data.protocol={split}", *start.fields]
+            mode = "linear" if task == "linear" else "finetune"
+            fine_tune(recipe, store, run, stream, seed, start.encoder, [*fields, *arguments.finetuning], mode)
+            if DRY_RUN:
+                continue
+            labels = f", {share(fraction)} % of the labels" if task == "recognition" or fraction < 1 else ""
+            for who, values in measures(task, read(run / "results.json"), target == "kinetics").items():
+                # A baseline knows no training, so every run of a seed has measured the same one.
+                if not who or (start is starts[0] and fraction == fractions[0] and stream == first):
+                    table.add(who or f"{stream}, {start.name}{labels}", values)
+            if task in ("recognition", "linear"):
+                runs[start.mark + ("" if fraction == 1 else labels)] = run
+    return runs
+
+
+def fuse_streams(table: Table, runs: dict[str, Runs]) -> None:
+    """Adds the sums of two streams of the papers, and of all, to the table; `runs` by stream."""
+    for streams in dict.fromkeys((("joint", "bone"), tuple(runs))):
+        if len(streams) > 1 and set(streams) <= set(runs):
+            for mark in runs[streams[0]]:
+                if all(mark in runs[stream] for stream in streams):
+                    fused = fuse_predictions([runs[stream][mark] / "predictions.npz" for stream in streams])
+                    table.add(f"{' + '.join(streams)}, fused{mark}", {"top-1": 100 * fused.top1_accuracy})
 
 
 def add_run_options(parser: argparse.ArgumentParser, output: str, pretraining: str) -> None:
@@ -238,7 +320,7 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
         nargs="+",
         choices=("pretrained", "scratch", "supervised"),
         default=["pretrained", "scratch"],
-        help="default the first two; supervised, with --transfer: the encoder of a recogniser trained with the labels of the corpus",
+        help="default the first two, from scratch for the first stream only; scratch alone: for every stream; supervised, with --transfer: the encoder of a recogniser trained with the labels of the corpus",
     )
     parser.add_argument(
         "--transfer",
@@ -250,7 +332,12 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     output = "runs/<corpus> (hitrs), runs/<family>_<corpus>, then _<split> if it is another"
     add_run_options(parser, output, "pre-training")
     arguments = parser.parse_args(words)
-    arguments.targets = {arguments.corpus: arguments.store}
+    family, corpus = arguments.family, arguments.corpus
+    arguments.split = arguments.split or DEFAULT_SPLITS[corpus]
+    if arguments.output is None:
+        name = corpus if family == "hitrs" else f"{family}_{corpus}"
+        arguments.output = Path("runs") / (name + other_split(corpus, arguments.split))
+    arguments.targets = {corpus: arguments.store}
     if arguments.transfer:
         arguments.targets = dict(one.partition("=")[::2] for one in arguments.transfer)
         if unknown := [name for name in arguments.targets if name not in DEFAULT_SPLITS]:
@@ -266,85 +353,23 @@ def main(words: list[str] | None = None) -> None:
     global DRY_RUN
     arguments = parse_arguments(words)
     DRY_RUN = arguments.dry_run
-    family, corpus, task = arguments.family, arguments.corpus, arguments.task
-    split = arguments.split or DEFAULT_SPLITS[corpus]
-    folder = arguments.output or Path("runs") / (
-        (corpus if family == "hitrs" else f"{family}_{corpus}") + other_split(corpus, split)
-    )
-    first = arguments.streams[0]
-    kinds = (task, "scratch") if task == "recognition" else (task,)
-    mode = "linear" if task == "linear" else "finetune"
-    classifies = task in ("recognition", "linear")
+    corpus, task = arguments.corpus, arguments.task
     unit = "mm" if task == "prediction" else "%"
-    written = []
+    tables = []
     for target, store in arguments.targets.items():
-        transferred = target != corpus or bool(arguments.transfer)
-        target_split = DEFAULT_SPLITS[target] if transferred else split
-        mark = f"_to_{target}" if transferred else ""
-        title = f"{family}, {f'{corpus} to {target}' if transferred else corpus}, {target_split}, {task}, {unit}"
-        table = Table(title)
+        split = DEFAULT_SPLITS[target] if arguments.transfer else arguments.split
+        where = f"{corpus} to {target}" if arguments.transfer else corpus
+        table = Table(f"{arguments.family}, {where}, {split}, {task}, {unit}")
         for seed in arguments.seeds:
-            predictions: dict[tuple[float, str], dict[str, Path]] = {}
-            for stream in arguments.streams:
-                encoder, fields = None, list(arguments.finetuning)
-                if "pretrained" in arguments.starts:
-                    encoder = pretrain(
-                        family, corpus, arguments.store, folder, stream, seed, arguments.pretraining, split=split
-                    )
-                    if transferred:
-                        source = find_recipe(family, corpus, split, stream, "pretrain")
-                        fields = [*normalisation(source, corpus), *fields]
-                    if task == "recognition":
-                        found = frozen(target_split, store, encoder, mark)
-                        for protocol, values in {} if DRY_RUN else read(found)["results"].items():
-                            table.add(f"{stream}, {protocol}", {"top-1": 100 * values["top1_accuracy"]})
-                recipe = find_recipe(
-                    family, target, target_split, stream, *kinds, source=corpus if transferred else ""
-                )
-                fractions = arguments.fractions or (FRACTIONS if task == "recognition" and stream == first else (1.0,))
-                # name of the runs, name in the table, encoder, fields
-                starts: list[tuple[str, str, Path | None, list[str]]] = []
-                if encoder is not None:
-                    starts.append(("finetuned", "frozen" if task == "linear" else "pre-trained", encoder, fields))
-                if "supervised" in arguments.starts:
-                    recogniser, source = supervise(
-                        family, corpus, arguments.store, folder, stream, seed, arguments.finetuning, split
-                    )
-                    own = [*normalisation(source, corpus), *arguments.finetuning]
-                    starts.append(("supervised", "pre-trained with labels", recogniser, own))
-                if "scratch" in arguments.starts and stream == first and task != "linear":
-                    starts.append(("scratch", "from scratch", None, fields))
-                for start, began, weights, wanted in starts:
-                    for fraction in fractions:
-                        kind = "" if task == "recognition" else f"_{task}"
-                        run = folder / f"{stream}_seed{seed}{mark}{kind}_{start}_{share(fraction)}"
-                        part = [f"data.label_fraction={fraction}", f"data.protocol={target_split}"]
-                        fine_tune(recipe, store, run, stream, seed, weights, [*part, *wanted], mode)
-                        if DRY_RUN:
-                            continue
-                        name = f"{stream}, {began}"
-                        labels = (
-                            f", {share(fraction)} % of the labels" if task == "recognition" or fraction < 1 else ""
-                        )
-                        for who, values in measures(task, read(run / "results.json"), target == "kinetics").items():
-                            # A baseline knows no training, so every run of a seed has measured the same one.
-                            if not who or (start, fraction, stream) == (starts[0][0], fractions[0], first):
-                                table.add(who or name + labels, values)
-                        if weights is not None and classifies:
-                            kept = ", with labels" if start == "supervised" else ""
-                            predictions.setdefault((fraction, kept), {})[stream] = run / "predictions.npz"
-            for (fraction, kept), files in predictions.items():
-                labels = kept + ("" if fraction == 1 else f", {share(fraction)} % of the labels")
-                for streams in dict.fromkeys((("joint", "bone"), tuple(files))):  # 2S of the papers, and all
-                    if len(streams) > 1 and set(streams) <= set(files):
-                        fused = fuse_predictions([files[stream] for stream in streams])
-                        table.add(f"{' + '.join(streams)}, fused{labels}", {"top-1": 100 * fused.top1_accuracy})
-        written.append(str(table))
+            streams = arguments.streams
+            fuse_streams(table, {one: fill_table(arguments, table, target, store, one, seed) for one in streams})
+        tables.append(str(table))
     if DRY_RUN:
         return
-    print("\n\n".join(written))
+    text = "\n\n".join(tables) + "\n"
+    print(text, end="")
     name = "table" + ("" if task == "recognition" else f"_{task}") + ("_transfer" if arguments.transfer else "")
-    (folder / f"{name}.md").write_text("\n\n".join(written) + "\n", encoding="utf-8")
+    (arguments.output / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,28 @@ def test_fractions_hold_for_every_stream(script, capsys, runs):
     assert not any("scratch" in row or "100 %" in row for row in rows)
 
 
+def test_scratch_alone_trains_every_stream(script, capsys, runs):
+    words = [
+        "nw_ucla",
+        "x",
+        "--seeds",
+        "0",
+        "--streams",
+        "joint",
+        "bone",
+        "--starts",
+        "scratch",
+        "--fractions",
+        "0.1",
+        "1",
+    ]
+    rows = rows_of(script, capsys, runs, *words)
+    assert rows["bone, from scratch, 10 % of the labels"] == "50.0 | 1"
+    assert rows["joint + bone, fused, from scratch"] == "100.0 | 1"
+    assert rows["joint + bone, fused, from scratch, 10 % of the labels"] == "100.0 | 1"
+    assert not any("pre-trained" in row for row in rows)
+
+
 def test_transfer_judges_the_encoders_on_another_corpus(script, capsys, runs):
     words = ["nw_ucla", "x", "--seeds", "0", "1", "--transfer", "msr_action3d=y"]
     rows = rows_of(script, capsys, runs, *words, file="table_transfer.md")
