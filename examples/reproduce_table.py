@@ -83,6 +83,10 @@ def find_recipe(family: str, corpus: str, split: str, stream: str, *kinds: str, 
     raise SystemExit(f"there is no recipe {names[0]}_{kinds[0]}.yaml in {CONFIGS}, nor one that could stand in for it")
 
 
+def read_recipe(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def pretrain(
     family: str,
     corpus: str,
@@ -100,14 +104,28 @@ def pretrain(
         split = split or DEFAULT_SPLITS[corpus]
         recipe = str(find_recipe(family, corpus, split, stream, "pretrain"))
         fields = [f"data.store={store}", f"data.protocol={split}", f"features.stream={stream}"]
+        if (first := pretrain_backbone(family, corpus, store, folder, stream, seed, split)) is not None:
+            fields.append(f"model.from_pretrained={first}")
         fields += [f"output_dir={encoder}", f"seed={seed}"]
         python("pretrain.py", recipe, *fields, *overrides, "--resume")
     return encoder
 
 
+def pretrain_backbone(
+    family: str, corpus: str, store: str, folder: Path, stream: str, seed: int, split: str
+) -> Path | None:
+    """What MCC, and training from scratch beside it, start from where the backbone has a first stage of its own: AS-GCN's links."""
+    if not family.startswith("mcc_"):
+        return None
+    recipe = read_recipe(find_recipe(family, corpus, split, stream, "pretrain"))
+    if recipe["model"].get("from_pretrained") is None:
+        return None
+    return pretrain(family.removeprefix("mcc_"), corpus, store, folder, stream, seed, name="first_stage_", split=split)
+
+
 def normalisation(recipe: Path, corpus: str) -> list[str]:
     """What recordings of another corpus must be like for the encoders of a pre-training recipe: layout, view, centre and scale."""
-    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    values = read_recipe(recipe)
     features = {**values.get("features", {}), **values.get("published_features", {})}
     layout = values["data"].get("layout") or get_corpus(CORPUS_NAMES.get(corpus, corpus.replace("_", "-"))).layout
     defaults = {"normalize_view": False, "center": "none", "scale": "none"}
@@ -236,7 +254,8 @@ def make_starts(arguments: argparse.Namespace, stream: str, seed: int) -> list[S
         starts.append(Start("supervised", "pre-trained with labels", recogniser, ", with labels", own))
     if "scratch" in arguments.starts and arguments.task != "linear":
         if stream == arguments.streams[0] or arguments.starts == ["scratch"]:
-            starts.append(Start("scratch", "from scratch", None, ", from scratch", fields))
+            first = pretrain_backbone(family, corpus, arguments.store, folder, stream, seed, split)
+            starts.append(Start("scratch", "from scratch", first, ", from scratch", fields))
     return starts
 
 

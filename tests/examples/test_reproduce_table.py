@@ -216,7 +216,7 @@ CALLS = {
         2 * (3 + 2),
     ),
     "MCC on Kinetics": ("kinetics s --family mcc_stgcn --fractions 0.1 1", 6),
-    "MCC on Kinetics, links first": ("kinetics s --family mcc_asgcn --fractions 0.1 1", 6),
+    "MCC on Kinetics, links first": ("kinetics s --family mcc_asgcn --fractions 0.1 1", 2 + 6),
     "detection": ("precog s --task detection", 3),
     "prediction": ("cmu s --task prediction", 3),
     "prediction in metres": ("nw_ucla s --task prediction --pretraining features.scale=none", 3),
