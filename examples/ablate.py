@@ -26,6 +26,7 @@ from reproduce_table import (
     measures,
     other_split,
     pretrain,
+    pretrain_backbone,
     read,
 )
 
@@ -89,7 +90,8 @@ def main(words: list[str] | None = None) -> None:
             run = folder / f"{name}{stream}_seed{seed}_{task}"
             fields = [f"data.protocol={split}", *changed, *arguments.finetuning]
             mode = "linear" if task == "linear" else "finetune"
-            fine_tune(recipe, arguments.task_store or arguments.store, run, stream, seed, encoder, fields, mode)
+            start = encoder or pretrain_backbone(family, corpus, arguments.store, folder, stream, seed, split)
+            fine_tune(recipe, arguments.task_store or arguments.store, run, stream, seed, start, fields, mode)
             if not arguments.dry_run:
                 own = measures(task, read(run / "results.json"), top5=task == "recognition")[""]
                 found.update(
