@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from torch import nn
 
 from skeleton_transformers import HiTRSConfig, HiTRSForActionDetection, HiTRSForMotionPrediction, HiTRSModel
@@ -106,7 +107,24 @@ def test_poses_stay_exact_in_half_precision():
     nn.init.zeros_(decoder.output.weight)
     nn.init.zeros_(decoder.output.bias)
     pose = torch.tensor([[3.1415926, 0.001, -2.7182818]])
-    assert torch.equal(decoder(torch.zeros(1, 8, dtype=torch.bfloat16), pose, 2), pose[None].expand(1, 2, 3))
+    feature, velocity = torch.zeros(1, 8, dtype=torch.bfloat16), torch.zeros_like(pose)
+    assert torch.equal(decoder(feature, pose, velocity, 2), pose[None].expand(1, 2, 3))
+
+
+def test_residual_velocity_starts_as_a_motion_that_goes_on():
+    config = HiTRSConfig(**SMALL, decoder_hidden_size=24, prediction_frames=3, decoder_residual="velocity")
+    model = HiTRSForMotionPrediction(config).eval()
+    assert model.decoder.cell.input_size == 2 * 75
+    keypoints, mask = take(persons=2)
+    mask[0, 1, -2] = False  # her velocity at the end is not known
+    with torch.no_grad():
+        first, second = model(keypoints, mask).predicted_keypoints[0]
+    velocity = keypoints[0, 0, -1] - keypoints[0, 0, -2]
+    for frame in range(3):
+        torch.testing.assert_close(first[frame], keypoints[0, 0, -1] + (frame + 1) * velocity)
+        torch.testing.assert_close(second[frame], keypoints[0, 1, -1])
+    with pytest.raises(StrictDataclassClassValidationError, match="decoder_residual must be one of pose, velocity"):
+        HiTRSConfig(decoder_residual="place")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

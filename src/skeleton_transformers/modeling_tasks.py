@@ -256,21 +256,26 @@ class MotionDecoder(nn.Module):
     """Goes on from a pose, frame by frame (Martinez et al., "On human motion prediction using recurrent neural networks", 2017).
 
     A GRU cell sees a pose and says how the next one differs from it (residual). The poses that it sees are its own, in
-    training as in use (sampling-based), apart from the first one.
+    training as in use (sampling-based), apart from the first one. With the residual `"velocity"`, a departure from the paper,
+    it sees the last change of the pose as well, and says how the next change differs from that.
     """
 
-    def __init__(self, feature_size: int, pose_size: int, hidden_size: int):
+    def __init__(self, feature_size: int, pose_size: int, hidden_size: int, residual: str = "pose"):
         super().__init__()
+        self.sees_velocity = residual == "velocity"
         self.initial_state = nn.Linear(feature_size, hidden_size)
-        self.cell = nn.GRUCell(pose_size, hidden_size)
+        self.cell = nn.GRUCell(pose_size * (2 if self.sees_velocity else 1), hidden_size)
         self.output = nn.Linear(hidden_size, pose_size)
 
-    def forward(self, features: torch.Tensor, pose: torch.Tensor, num_frames: int) -> torch.Tensor:
+    def forward(
+        self, features: torch.Tensor, pose: torch.Tensor, velocity: torch.Tensor, num_frames: int
+    ) -> torch.Tensor:
         """Predicts the next frames.
 
         Args:
             features: `(rows, feature_size)`, what was observed.
             pose: float32 `(rows, pose_size)`, the last observed pose.
+            velocity: float32 `(rows, pose_size)`, how it differs from the pose one frame before.
             num_frames: frames to predict.
 
         Returns:
@@ -279,9 +284,12 @@ class MotionDecoder(nn.Module):
         state = torch.tanh(self.initial_state(features))
         poses = []
         for _ in range(num_frames):
-            state = self.cell(pose.to(state.dtype), state)
+            seen = torch.cat([pose, velocity], dim=1) if self.sees_velocity else pose
+            state = self.cell(seen.to(state.dtype), state)
             # Poses stay in full precision: half precision rounds a place three metres away to centimetres.
-            pose = pose + self.output(state).float()
+            change = self.output(state).float()
+            velocity = velocity + change if self.sees_velocity else change
+            pose = pose + velocity
             poses.append(pose)
         return torch.stack(poses, dim=1)
 
@@ -290,7 +298,7 @@ class MotionPredictionHead:
     """GRU decoder on the `pooler_output` of an encoder (Hi-TRS, Sec. 4.2 and 4.6).
 
     Every person is observed and predicted alone. `config.prediction_frames` is the number of frames to predict,
-    `config.decoder_hidden_size` the width of the GRU.
+    `config.decoder_hidden_size` the width of the GRU, `config.decoder_residual` what it says the change of.
     """
 
     encoder_class: ClassVar[type[PreTrainedModel]]
@@ -301,15 +309,20 @@ class MotionPredictionHead:
         super().__init__(config)  # type: ignore[call-arg]
         setattr(self, self.base_model_prefix, self.encoder_class(config))
         pose_size = config.num_joints * config.num_channels
-        self.decoder = MotionDecoder(config.hidden_size, pose_size, config.decoder_hidden_size)
+        sizes = (config.hidden_size, pose_size, config.decoder_hidden_size)
+        self.decoder = MotionDecoder(*sizes, residual=config.decoder_residual)
         self.post_init()  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Of the decoder, the output starts at U(-0.04, 0.04), as in the code of Martinez et al., the cell as torch has it."""
+        """Of the decoder, the output starts at U(-0.04, 0.04), as in the code of Martinez et al., the cell as torch has it.
+
+        With the residual `"velocity"` the output starts at 0: what it says of every frame adds up twice.
+        """
         super()._init_weights(module)  # type: ignore[misc]
         if module is self.decoder.output:
-            init.uniform_(module.weight, -0.04, 0.04)
+            bound = 0.0 if self.decoder.sees_velocity else 0.04
+            init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
         elif module is self.decoder.cell:
             bound = module.hidden_size**-0.5
@@ -363,9 +376,13 @@ class MotionPredictionHead:
         outputs = encoder(past, past_mask, return_dict=True, **kwargs)
         ends = torch.arange(1, past.shape[2] + 1, device=past.device)
         last = (past_mask[:, 0] * ends).argmax(dim=1)
-        pose = past[torch.arange(len(past), device=past.device), 0, last].float().flatten(1)
-        rows = self.decoder(outputs.pooler_output, pose, num_frames).unflatten(-1, keypoints.shape[3:])
-        predicted = rows.new_zeros(expected).masked_scatter(observed[..., None, None, None], rows)
+        rows = torch.arange(len(past), device=past.device)
+        pose = past[rows, 0, last].float().flatten(1)
+        before = (last - 1).clamp(min=0)
+        is_moving = past_mask[rows, 0, before][:, None]  # else the velocity is not known: 0
+        velocity = (pose - past[rows, 0, before].float().flatten(1)).masked_fill(~is_moving, 0)
+        decoded = self.decoder(outputs.pooler_output, pose, velocity, num_frames).unflatten(-1, keypoints.shape[3:])
+        predicted = decoded.new_zeros(expected).masked_scatter(observed[..., None, None, None], decoded)
         loss = None
         if future_keypoints is not None:
             counts = observed[..., None].expand(expected[:3])

@@ -10,7 +10,7 @@ from ..skeletons import get_layout
 from .skeleton_configuration import SkeletonConfigMixin
 
 
-_PADDINGS = ("zeros", "repeat")
+_CHOICES = {"padding": ("zeros", "repeat"), "decoder_residual": ("pose", "velocity")}
 
 
 @strict
@@ -33,6 +33,7 @@ class GraphNetworkConfig(SkeletonConfigMixin, PreTrainedConfig):
     frame_window: int = 64
     prediction_frames: int = 12
     decoder_hidden_size: int = 1024
+    decoder_residual: str = "pose"
 
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
@@ -58,8 +59,9 @@ class GraphNetworkConfig(SkeletonConfigMixin, PreTrainedConfig):
             )
         if not 0 <= self.hidden_dropout_prob < 1:
             raise ValueError(f"hidden_dropout_prob must lie in [0, 1), got {self.hidden_dropout_prob}.")
-        if self.padding not in _PADDINGS:
-            raise ValueError(f"padding must be one of {', '.join(_PADDINGS)}; got {self.padding!r}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
         if self.padded_frames is not None and (self.padded_frames < 1 or self.ignore_absent_person):
             raise ValueError(
                 "padded_frames is a positive number, and goes with ignore_absent_person=False only, for otherwise padding has "

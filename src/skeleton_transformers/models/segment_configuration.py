@@ -42,6 +42,7 @@ class SegmentTransformerConfig(SkeletonConfigMixin, PreTrainedConfig):
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "attention": ("joint", "spatial", "temporal"),
         "classifier": ("mlp", "linear"),
+        "decoder_residual": ("pose", "velocity"),
     }
     # Fields that must be at least 1.
     counts: ClassVar[tuple[str, ...]] = (
@@ -81,6 +82,7 @@ class SegmentTransformerConfig(SkeletonConfigMixin, PreTrainedConfig):
     num_decoder_layers: int = 3
     prediction_frames: int = 12
     decoder_hidden_size: int = 1024
+    decoder_residual: str = "pose"
 
     def validate_architecture(self):
         """Cross-field checks, run by `@strict` after construction."""

@@ -36,6 +36,7 @@ _CHOICES = {
     "encoder": ("transformer", "gru", "lstm"),
     "spatial_tokens": ("person_joint", "joint"),
     "momentum_update": ("before_encoding", "after_step"),
+    "decoder_residual": ("pose", "velocity"),
 }
 
 
@@ -108,6 +109,9 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
         part_loss_weight (`float`, defaults to 1.0): Weight of the part contrast.
         prediction_frames (`int`, defaults to 12): Frames that motion prediction gives, 400 ms at 30 frames per second.
         decoder_hidden_size (`int`, defaults to 1024): Width of the GRU that predicts motion.
+        decoder_residual (`str`, defaults to `"pose"`):
+            What motion prediction gives the change of: the last `"pose"`, or the last `"velocity"`, which it then sees, too (a departure
+            from the paper, for smooth recordings such as those of motion capture).
 
     Raises:
         StrictDataclassClassValidationError: fields contradict each other; the message names field, value and remedy.
@@ -165,6 +169,7 @@ class HiCoConfig(SkeletonConfigMixin, PreTrainedConfig):
     part_loss_weight: float | int = 1.0
     prediction_frames: int = 12
     decoder_hidden_size: int = 1024
+    decoder_residual: str = "pose"
 
     def validate_architecture(self):
         """Cross-field checks, run by `@strict` after construction."""

@@ -34,6 +34,7 @@ _CHOICES = {
     "position_init": ("sincos", "normal"),
     "mask_replacement": ("ones", "uniform", "normal"),
     "spatial_loss": ("smooth_l1", "l1"),
+    "decoder_residual": ("pose", "velocity"),
 }
 
 
@@ -105,6 +106,9 @@ class HiTRSConfig(SkeletonConfigMixin, PreTrainedConfig):
             Frames that motion prediction gives, 400 ms at 30 frames per second (paper, Sec. 4.2).
         decoder_hidden_size (`int`, defaults to 1024):
             Width of the GRU that predicts motion, which neither paper nor code give; that of Martinez et al., CVPR 2017.
+        decoder_residual (`str`, defaults to `"pose"`):
+            What motion prediction gives the change of: the last `"pose"`, or the last `"velocity"`, which it then sees, too (a departure
+            from the paper, for smooth recordings such as those of motion capture).
 
     Raises:
         StrictDataclassClassValidationError: fields contradict each other; the message names field, value and remedy.
@@ -160,6 +164,7 @@ class HiTRSConfig(SkeletonConfigMixin, PreTrainedConfig):
     next_clip_loss_weight: float | int = 1.0
     prediction_frames: int = 12
     decoder_hidden_size: int = 1024
+    decoder_residual: str = "pose"
 
     def __post_init__(self, **kwargs):
         self.hidden_sizes = list(self.hidden_sizes)
