@@ -1,6 +1,6 @@
 """How much faster the models are than plain, padded ones with the same weights, and how near to the arithmetic limit; prints JSON.
 
-    python benchmarks/against_plain.py [inference] [--family hitrs] [--preset base] [--batch-size 16] [--lengths ntu|64] [--repeats 3] [--clock cpu]
+    python benchmarks/against_plain.py [inference] [--family hitrs] [--preset base] [--batch-size 16] [--lengths ntu|64] [--repeats 3] [--clock cpu] [--recompute]
     python benchmarks/against_plain.py training|pretraining|detection ...
     python benchmarks/against_plain.py inference --preset original     # absent bodies averaged in, as the released code does
     python benchmarks/against_plain.py --plot against_plain.svg one.json another.json    # draws what earlier calls have printed
@@ -42,6 +42,7 @@ from skeleton_transformers.evaluation.efficiency import (
     peak_memory,
 )
 from skeleton_transformers.models.families import get_family
+from skeleton_transformers.training.recomputation import recompute_long_batches
 
 
 def ntu_lengths(rng, count):
@@ -86,6 +87,8 @@ def make_sides(args):
     trains = args.work in ("training", "pretraining")
     for side in (model, plain):
         side.train(trains)
+    if args.recompute:
+        recompute_long_batches(model, num_frames=1)
     if args.work == "pretraining":
         items = [
             {"keypoints": k[:, :length].numpy(), "frame_mask": m[:, :length].numpy()}
@@ -198,6 +201,7 @@ def main():
     parser.add_argument("--lengths", default="ntu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--recompute", action="store_true", help="ours computes activations twice and keeps few")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: one thread on a busy machine")
     parser.add_argument(
         "--plot", nargs="+", metavar="FILE", help="an SVG file to draw, and the JSON files to draw it from"

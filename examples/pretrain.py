@@ -60,6 +60,7 @@ from skeleton_transformers.training.recipes import (
     load_recipe,
     save_recipe,
 )
+from skeleton_transformers.training.recomputation import recompute_long_batches
 
 
 def measure(output, metrics: list[str]) -> torch.Tensor:
@@ -213,6 +214,8 @@ def train(
         model = model_class.from_pretrained(recipe.model.from_pretrained, config=config, dtype=torch.float32)
     else:
         model = model_class(config)
+    if training.recompute_from_frames is not None:
+        recompute_long_batches(model, training.recompute_from_frames)
     model.before_training(max_steps)
     metrics = model.metrics
     if model.has_idle_parameters:

@@ -218,6 +218,15 @@ def test_same_seed_same_weights_other_seed_other_weights(finetune, recipe, tmp_p
     assert not all(torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
+def test_recomputation_changes_nothing(finetune, recipe, tmp_path):
+    found = []
+    for frames in (None, 1):
+        finetune.main([recipe(training={"epochs": 2, "recompute_from_frames": frames})])
+        found.append(weights(tmp_path / "out"))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value)
+
+
 def test_an_interrupted_run_resumes_to_the_same_weights(finetune, recipe, tmp_path):
     path = recipe(
         augmentation={"probability": 0.5}, training={"epochs": 4, "checkpoint_every": 2, "schedule_epochs": 4}

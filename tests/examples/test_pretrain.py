@@ -417,6 +417,12 @@ def test_workers_change_nothing(recipe, tmp_path):
     assert_same_run(tmp_path / "run", tmp_path / "workers")
 
 
+def test_recomputation_changes_nothing(recipe, tmp_path):
+    assert run(recipe) == 0
+    assert run(recipe, f"output_dir={tmp_path / 'twice'}", "training.recompute_from_frames=1") == 0
+    assert_same_run(tmp_path / "run", tmp_path / "twice")
+
+
 def test_only_the_newest_checkpoints_are_kept(recipe, tmp_path):
     assert run(recipe, "training.keep_checkpoints=2") == 0
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == ["step_00000009", "step_00000012"]

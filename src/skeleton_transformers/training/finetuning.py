@@ -34,6 +34,8 @@ class TrainingSection:
         tokens_per_batch: recognition only: frames of all persons in one micro-batch of one process, instead of `batch_size`: sequences of
             similar length together, as many as this budget holds, each once an epoch and with the same weight (see
             [`TokenBatchSampler`]).
+        recompute_from_frames: micro-batches with so many frames or more, those of all persons and of padding counted, keep few activations
+            and compute them again in the backward pass: less memory, more time (see [`recompute_long_batches`]). Null: none.
         schedule: factor on the learning rate per epoch: `finetune`, `scratch`, `linear`, `cosine` (down to
             `final_learning_rate` over all epochs, after `warmup_epochs`), or `steps` (a tenth after each of `decay_epochs`); default the one of the mode.
         decay_epochs: see `schedule`.
@@ -57,6 +59,7 @@ class TrainingSection:
     weight_decay: float = 0.01
     batch_size: int = 32
     tokens_per_batch: int | None = None
+    recompute_from_frames: int | None = None
     gradient_accumulation_steps: int = 4
     max_grad_norm: float = 1.0
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -81,8 +84,9 @@ class TrainingSection:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.tokens_per_batch is not None and self.tokens_per_batch < 1:
-            raise ValueError(f"tokens_per_batch must be at least 1, got {self.tokens_per_batch}")
+        for name in ("tokens_per_batch", "recompute_from_frames"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.final_learning_rate and (
             self.schedule != "cosine" or not 0 < self.final_learning_rate <= self.learning_rate
         ):

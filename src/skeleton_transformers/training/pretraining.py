@@ -48,6 +48,8 @@ class PreTrainingSection:
             frames of all persons of a sequence before augmentation, in one view. A loss that is a mean over the
             sequences of its batch keeps the gradient that it has in expectation; contrasts within a batch have other negatives,
             those of similar length.
+        recompute_from_frames: micro-batches with so many frames or more, those of all persons and of padding counted, keep few activations
+            and compute them again in the backward pass: less memory, more time (see [`recompute_long_batches`]). Null: none.
         gradient_accumulation_steps: micro-batches in one optimiser step. What is left over of an epoch is dropped.
         optimizer: `"adamw"`, or `"sgd"` with `sgd_momentum`.
         sgd_momentum: momentum of SGD.
@@ -73,6 +75,7 @@ class PreTrainingSection:
     epochs: int | None = None
     batch_size: int = 64
     tokens_per_batch: int | None = None
+    recompute_from_frames: int | None = None
     gradient_accumulation_steps: int = 4
     optimizer: Literal["adamw", "sgd"] = "adamw"
     sgd_momentum: float = 0.9
@@ -105,7 +108,7 @@ class PreTrainingSection:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("epochs", "tokens_per_batch"):
+        for name in ("epochs", "tokens_per_batch", "recompute_from_frames"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.warmup_epochs is not None and (self.epochs is None or not 0 <= self.warmup_epochs < self.epochs):

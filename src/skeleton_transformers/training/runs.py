@@ -30,6 +30,7 @@ from .recipes import (
     layout_reference,
     save_recipe,
 )
+from .recomputation import recompute_long_batches
 from .tasks import TASKS, Task
 
 
@@ -125,6 +126,8 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequenc
     if training.mode == "linear":
         for parameter in model.base_model.parameters():
             parameter.requires_grad_(False)
+    if training.recompute_from_frames is not None:
+        recompute_long_batches(model, training.recompute_from_frames)
     train_dataset: Any = task.train_dataset(train, augmentation, model)
     eval_dataset = task.eval_dataset(evaluation)
 
