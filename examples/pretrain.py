@@ -88,7 +88,7 @@ def build_optimizer(model, recipe: PreTrainingRecipe) -> torch.optim.Optimizer:
     groups = parameter_groups(model, training.weight_decay, training.decay_all)
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, training.adam_beta2), eps=1e-8)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, training.adam_beta2), fused=True)
 
 
 def build_schedule(optimizer, recipe: PreTrainingRecipe, max_steps: int, steps_per_epoch: int):

@@ -234,7 +234,7 @@ class FineTuningTrainer(Trainer):
             if training.optimizer == "sgd":
                 self.optimizer = torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.sgd_momentum)
             else:
-                self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate)
+                self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
