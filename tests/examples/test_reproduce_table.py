@@ -83,20 +83,7 @@ def test_fractions_hold_for_every_stream(script, capsys, runs):
 
 
 def test_scratch_alone_trains_every_stream(script, capsys, runs):
-    words = [
-        "nw_ucla",
-        "x",
-        "--seeds",
-        "0",
-        "--streams",
-        "joint",
-        "bone",
-        "--starts",
-        "scratch",
-        "--fractions",
-        "0.1",
-        "1",
-    ]
+    words = "nw_ucla x --seeds 0 --streams joint bone --starts scratch --fractions 0.1 1".split()
     rows = rows_of(script, capsys, runs, *words)
     assert rows["bone, from scratch, 10 % of the labels"] == "50.0 | 1"
     assert rows["joint + bone, fused, from scratch"] == "100.0 | 1"
