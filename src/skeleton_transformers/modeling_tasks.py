@@ -379,8 +379,8 @@ class MotionPredictionHead:
         rows = torch.arange(len(past), device=past.device)
         pose = past[rows, 0, last].float().flatten(1)
         before = (last - 1).clamp(min=0)
-        is_moving = past_mask[rows, 0, before][:, None]  # else the velocity is not known: 0
-        velocity = (pose - past[rows, 0, before].float().flatten(1)).masked_fill(~is_moving, 0)
+        was_there = past_mask[rows, 0, before][:, None]  # else the velocity is not known: 0
+        velocity = (pose - past[rows, 0, before].float().flatten(1)).masked_fill(~was_there, 0)
         decoded = self.decoder(outputs.pooler_output, pose, velocity, num_frames).unflatten(-1, keypoints.shape[3:])
         predicted = decoded.new_zeros(expected).masked_scatter(observed[..., None, None, None], decoded)
         loss = None
