@@ -186,12 +186,15 @@ class PartitionedGraphConvolution(nn.Module):
         """
         if self.edge_importance is not None:
             graph = graph * self.edge_importance
-        count = self.num_subsets + (0 if links is None else links.shape[1])
-        values = self.conv(states).unflatten(1, (count, -1))  # (tracks, subsets, output_size, frames, joints)
-        result = torch.einsum("nkctv,kvw->nctw", values[:, : self.num_subsets], graph)
         if links is not None:
-            result = result + torch.einsum("nkctv,nkvw->nctw", values[:, self.num_subsets :], links)
-        return result.contiguous()
+            graph = torch.cat([graph.expand(len(links), -1, -1, -1), links], dim=1)
+        values = self.conv(states).unflatten(1, (graph.shape[-3], -1))  # (tracks, subsets, output_size, frames, joints)
+        # What a joint receives is one sum over subsets and sources together, so one matrix product.
+        sources = values.permute(0, 2, 3, 1, 4).flatten(3)  # (tracks, output_size, frames, subsets * joints)
+        graph = graph.flatten(-3, -2)
+        if links is None:
+            return sources @ graph
+        return (sources.flatten(1, 2) @ graph).unflatten(1, sources.shape[1:3])  # every track has a graph of its own
 
 
 class GraphBlock(nn.Module):
