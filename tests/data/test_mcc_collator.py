@@ -52,6 +52,25 @@ def test_basic_and_positive_clips_run_on_at_different_speeds_and_begin_again_at_
     assert (starts == starts[0]).all()
 
 
+def test_the_positive_clip_can_come_from_the_sequence_augmented_once_more():
+    collate = MCCPreTrainingCollator(separate_augmentation=True)
+    assert collate.num_views == 2 and MCCPreTrainingCollator().num_views == 1
+    items = [item(i, frames=101) for i in range(20)]
+    for one in items:
+        second = item(frames=67)  # augmentation may leave another number of frames
+        second["keypoints"] += 5000
+        one["views"] = [{name: view[name] for name in ("keypoints", "frame_mask")} for view in (one, second)]
+    batch = collate(items)
+    for name in ("keypoints", "negative_keypoints", "target_keypoints"):
+        assert (numbers(batch[name]) >= 0).all() and (numbers(batch[name]) < 101).all()
+    for name in ("positive_keypoints", "positive_target_keypoints"):
+        assert (numbers(batch[name]) >= 5000).all() and (numbers(batch[name]) < 5067).all()
+    assert None not in speeds_of(numbers(batch["positive_keypoints"]), 67)
+    assert batch["positive_mask"].all() and batch["positive_target_mask"].all()
+    with pytest.raises(ValueError, match="num_views=2"):
+        collate([item()])
+
+
 def test_every_pair_of_speeds_is_equally_likely():
     first, second = MCCPreTrainingCollator().draw_speeds(120_000, np.random.default_rng(0))
     pairs, counts = np.unique(np.stack([first, second], axis=1), axis=0, return_counts=True)

@@ -41,6 +41,8 @@ class MCCPreTrainingCollator(PreTrainingCollator):
             frame, `"rotated"` the coordinate frame turned at random.
         changes_speed: whether the positive clip has another speed than the basic one.
         shared_start: whether the three clips begin in the same frame; otherwise each begins anywhere.
+        separate_augmentation: whether the positive clip is taken from the sequence augmented a second time, instead of as it is
+            in the other clips.
         interpolation_factor: how many frames are to be made of one.
         jitter: standard deviation of the noise, in the unit of the keypoints.
         rotation_range: largest angle about each axis (in the plane with two coordinates), in radians.
@@ -55,6 +57,7 @@ class MCCPreTrainingCollator(PreTrainingCollator):
         negatives: str = "shuffled",
         changes_speed: bool = True,
         shared_start: bool = False,
+        separate_augmentation: bool = False,
         interpolation_factor: int = 2,
         jitter: float = 0.05,
         rotation_range: float = np.pi,
@@ -78,6 +81,8 @@ class MCCPreTrainingCollator(PreTrainingCollator):
         self.negatives = negatives
         self.changes_speed = changes_speed
         self.shared_start = shared_start
+        self.separate_augmentation = separate_augmentation
+        self.num_views = 2 if separate_augmentation else 1
         self.interpolation_factor = interpolation_factor
         self.jitter = jitter
         self.rotation_range = rotation_range
@@ -88,7 +93,14 @@ class MCCPreTrainingCollator(PreTrainingCollator):
     @classmethod
     def from_config(cls, config: Any, seed: int) -> MCCPreTrainingCollator:
         """Clips as the configuration of MCC wants them."""
-        clips = ("clip_frames", "speeds", "changes_speed", "shared_start", "interpolation_factor")
+        clips = (
+            "clip_frames",
+            "speeds",
+            "changes_speed",
+            "shared_start",
+            "separate_augmentation",
+            "interpolation_factor",
+        )
         names = (*clips, "negatives", "jitter", "rotation_range", "num_coordinates")
         return cls(**{name: getattr(config, name) for name in names}, seed=seed)
 
@@ -105,54 +117,55 @@ class MCCPreTrainingCollator(PreTrainingCollator):
         Raises:
             ValueError: nobody is there in an item, or it has too few frames with somebody.
         """
-        padded, present = pad_items(items)
-        somebody = present.any(axis=1)  # (B, frames)
-        lengths = somebody.sum(axis=1)
-        # Frames with somebody, in their order, then the others.
-        frames = np.argsort(~somebody, axis=1, kind="stable")
-        for row in np.flatnonzero(lengths < self.min_frames).tolist():
-            raise ValueError(
-                f"item {items[row].get('key', row)} has {lengths[row]} frames with somebody in them; clips at the speeds "
-                f"{self.speeds.tolist()} need at least {self.min_frames}: raise min_frames, use short_sequences='stretch', or "
-                "lower speeds"
-            )
+        first = second = self.sequences(items)
+        if self.separate_augmentation:
+            if "views" not in items[0]:
+                raise ValueError("the items have no views; make the data set with num_views=2")
+            second = self.sequences([item | item["views"][1] for item in items])
         rng = batch_generator(self.seed, items)
         speeds, positive_speeds = self.draw_speeds(len(items), rng)
-        starts = rng.integers(0, lengths, size=(3, len(items)))
+        starts = rng.integers(0, np.stack([first.lengths, second.lengths, first.lengths]))
         if self.shared_start:
             starts[1:] = starts[0]
-
-        def take(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """Frames `(B, n)` of the sequences, counted over those with somebody: `(B, M, n, V, C)` and `(B, M, n)`."""
-            index = np.take_along_axis(frames, order % lengths[:, None], axis=1)[:, None]
-            shown = np.take_along_axis(present, index, axis=2)
-            return np.take_along_axis(padded, index[..., None, None], axis=2), shown
 
         clip = np.arange(self.clip_frames)
         negative_order = clip[None].repeat(len(items), axis=0)
         if self.negatives == "shuffled":
             negative_order = self.shuffle(len(items), rng)
-        negative, negative_mask = take(starts[2][:, None] + speeds[:, None] * negative_order)
+        negative, negative_mask = first.take(starts[2][:, None] + speeds[:, None] * negative_order)
         if self.negatives == "jittered":
             negative = self.add_noise(negative, negative_mask, rng)
         elif self.negatives == "rotated":
             negative = self.rotate(negative, rng)
         arrays = {
-            **_named("keypoints", "frame_mask", take(starts[0][:, None] + speeds[:, None] * clip)),
+            **_named("keypoints", "frame_mask", first.take(starts[0][:, None] + speeds[:, None] * clip)),
             **_named(
-                "positive_keypoints", "positive_mask", take(starts[1][:, None] + positive_speeds[:, None] * clip)
+                "positive_keypoints",
+                "positive_mask",
+                second.take(starts[1][:, None] + positive_speeds[:, None] * clip),
             ),
             "negative_keypoints": negative,
             "negative_mask": negative_mask,
-            **_named("target_keypoints", "target_mask", take(self.target_frames(starts[0], speeds))),
+            **_named("target_keypoints", "target_mask", first.take(self.target_frames(starts[0], speeds))),
             **_named(
                 "positive_target_keypoints",
                 "positive_target_mask",
-                take(self.target_frames(starts[1], positive_speeds)),
+                second.take(self.target_frames(starts[1], positive_speeds)),
             ),
             "sequences": np.array([item.get("key", (row,))[0] for row, item in enumerate(items)], dtype=np.int64),
         }
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def sequences(self, items: Sequence[dict[str, Any]]) -> _Sequences:
+        """The items as one array, if all of them are long enough."""
+        sequences = _Sequences(items)
+        for row in np.flatnonzero(sequences.lengths < self.min_frames).tolist():
+            raise ValueError(
+                f"item {items[row].get('key', row)} has {sequences.lengths[row]} frames with somebody in them; clips at the speeds "
+                f"{self.speeds.tolist()} need at least {self.min_frames}: raise min_frames, use short_sequences='stretch', or "
+                "lower speeds"
+            )
+        return sequences
 
     def draw_speeds(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Speeds of the basic and of the positive clips, int `(count,)` each, all of them (and all others) equally likely."""
@@ -194,6 +207,27 @@ class MCCPreTrainingCollator(PreTrainingCollator):
         finer = steps * (speeds // factor)[:, None]
         repeated = steps % self.clip_frames * speeds[:, None]
         return starts[:, None] + np.where((speeds % factor == 0)[:, None], finer, repeated)
+
+
+class _Sequences:
+    """Sequences of a batch, whose frames are counted over those with somebody in them.
+
+    Args:
+        items: `keypoints` and `frame_mask` of each.
+    """
+
+    def __init__(self, items: Sequence[dict[str, Any]]):
+        self.keypoints, self.present = pad_items(items)
+        somebody = self.present.any(axis=1)  # (B, frames)
+        self.lengths = somebody.sum(axis=1)
+        # Frames with somebody, in their order, then the others.
+        self.frames = np.argsort(~somebody, axis=1, kind="stable")
+
+    def take(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames `(B, n)`, behind the end from the beginning again: `(B, M, n, V, C)` and who is there, `(B, M, n)`."""
+        index = np.take_along_axis(self.frames, order % self.lengths[:, None], axis=1)[:, None]
+        shown = np.take_along_axis(self.present, index, axis=2)
+        return np.take_along_axis(self.keypoints, index[..., None, None], axis=2), shown
 
 
 def _named(keypoints: str, mask: str, clip: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:

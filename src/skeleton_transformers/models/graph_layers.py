@@ -188,7 +188,9 @@ class PartitionedGraphConvolution(nn.Module):
             graph = graph * self.edge_importance
         if links is not None:
             graph = torch.cat([graph.expand(len(links), -1, -1, -1), links], dim=1)
-        values = self.conv(states).unflatten(1, (graph.shape[-3], -1))  # (tracks, subsets, output_size, frames, joints)
+        values = self.conv(states).unflatten(
+            1, (graph.shape[-3], -1)
+        )  # (tracks, subsets, output_size, frames, joints)
         # What a joint receives is one sum over subsets and sources together, so one matrix product.
         sources = values.permute(0, 2, 3, 1, 4).flatten(3)  # (tracks, output_size, frames, subsets * joints)
         graph = graph.flatten(-3, -2)

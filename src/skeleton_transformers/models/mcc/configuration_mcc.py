@@ -48,6 +48,9 @@ class MCCConfig(PreTrainedConfig):
             Whether the positive clip has another speed than the basic one (paper, Sec. 3.2), or the same (paper, Table 2).
         shared_start (`bool`, defaults to `False`):
             Whether the clips of a sequence begin in the same frame. The paper draws the start of each.
+        separate_augmentation (`bool`, defaults to `False`):
+            Whether the positive clip is taken from the sequence augmented a second time, so that what augmentation changes, such as the
+            view, does not give away which sequence a clip is of. The paper augments nothing.
         jitter (`float`, defaults to 0.05): Standard deviation of the noise of `"jittered"`, in the unit of the keypoints. Not in the paper.
         rotation_range (`float`, defaults to pi): Largest angle about each axis of `"rotated"`, in radians. Not in the paper.
         num_coordinates (`int`, defaults to 3): Channels that noise and rotation touch; 2 for x, y and a confidence.
@@ -105,6 +108,7 @@ class MCCConfig(PreTrainedConfig):
     negatives: str = "shuffled"
     changes_speed: bool = True
     shared_start: bool = False
+    separate_augmentation: bool = False
     jitter: float | int = 0.05
     rotation_range: float | int = 3.141592653589793
     num_coordinates: int = 3
