@@ -187,7 +187,7 @@ class PartitionedGraphConvolution(nn.Module):
         if self.edge_importance is not None:
             graph = graph * self.edge_importance
         if links is not None:
-            graph = torch.cat([graph.expand(len(links), -1, -1, -1), links], dim=1)
+            graph = torch.cat([graph.expand(links.shape[0], -1, -1, -1), links], dim=1)
         values = self.conv(states).unflatten(
             1, (graph.shape[-3], -1)
         )  # (tracks, subsets, output_size, frames, joints)
