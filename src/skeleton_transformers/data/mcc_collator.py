@@ -10,7 +10,7 @@ import torch
 
 from .datasets import pad_items
 from .geometry import rotation_from_angles
-from .pretraining_collators import PreTrainingCollator, batch_generator
+from .pretraining_collators import PreTrainingCollator, batch_generator, take_view
 
 
 NEGATIVES = ("shuffled", "jittered", "rotated")
@@ -115,13 +115,11 @@ class MCCPreTrainingCollator(PreTrainingCollator):
             `sequences` int64 `(B,)`: number of each sequence in the data set.
 
         Raises:
-            ValueError: nobody is there in an item, or it has too few frames with somebody.
+            ValueError: nobody is there in an item, it has too few frames with somebody, or no second view where it needs one.
         """
         first = second = self.sequences(items)
         if self.separate_augmentation:
-            if "views" not in items[0]:
-                raise ValueError("the items have no views; make the data set with num_views=2")
-            second = self.sequences([item | item["views"][1] for item in items])
+            second = self.sequences(take_view(items, 1))
         rng = batch_generator(self.seed, items)
         speeds, positive_speeds = self.draw_speeds(len(items), rng)
         starts = rng.integers(0, np.stack([first.lengths, second.lengths, first.lengths]))

@@ -51,6 +51,17 @@ class PreTrainingCollator:
         raise NotImplementedError
 
 
+def take_view(items: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """View `number` of every item, in place of the first one.
+
+    Raises:
+        ValueError: the items have no views.
+    """
+    if "views" not in items[0]:
+        raise ValueError("the items have no views; make the data set with num_views=2")
+    return [item | item["views"][number] for item in items]
+
+
 class TwoViewCollator(PreTrainingCollator):
     """Puts the two views of every sequence, which augmentation has made, into one batch."""
 
@@ -71,9 +82,7 @@ class TwoViewCollator(PreTrainingCollator):
         Raises:
             ValueError: the items have no views.
         """
-        if "views" not in items[0]:
-            raise ValueError("the items have no views; make the data set with num_views=2")
-        first, second = (pad_items([item["views"][number] for item in items]) for number in range(2))
+        first, second = (pad_items(take_view(items, number)) for number in range(2))
         names = ("keypoints", "frame_mask", "second_keypoints", "second_frame_mask")
         return {name: torch.from_numpy(array) for name, array in zip(names, (*first, *second), strict=True)}
 
@@ -319,4 +328,5 @@ __all__ = [
     "PreTrainingCollator",
     "TwoViewCollator",
     "batch_generator",
+    "take_view",
 ]
