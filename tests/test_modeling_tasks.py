@@ -111,7 +111,7 @@ def test_poses_stay_exact_in_half_precision():
     assert torch.equal(decoder(feature, pose, velocity, 2), pose[None].expand(1, 2, 3))
 
 
-def test_residual_velocity_starts_as_a_motion_that_goes_on():
+def test_residual_velocity_starts_as_a_motion_that_dies_down():
     config = HiTRSConfig(**SMALL, decoder_hidden_size=24, prediction_frames=3, decoder_residual="velocity")
     model = HiTRSForMotionPrediction(config).eval()
     assert model.decoder.cell.input_size == 2 * 75
@@ -120,8 +120,8 @@ def test_residual_velocity_starts_as_a_motion_that_goes_on():
     with torch.no_grad():
         first, second = model(keypoints, mask).predicted_keypoints[0]
     velocity = keypoints[0, 0, -1] - keypoints[0, 0, -2]
-    for frame in range(3):
-        torch.testing.assert_close(first[frame], keypoints[0, 0, -1] + (frame + 1) * velocity)
+    for frame, shares in enumerate((0.7, 0.7 + 0.49, 0.7 + 0.49 + 0.343)):
+        torch.testing.assert_close(first[frame], keypoints[0, 0, -1] + shares * velocity)
         torch.testing.assert_close(second[frame], keypoints[0, 1, -1])
     with pytest.raises(StrictDataclassClassValidationError, match="decoder_residual must be one of pose, velocity"):
         HiTRSConfig(decoder_residual="place")
