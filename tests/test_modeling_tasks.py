@@ -127,6 +127,13 @@ def test_residual_velocity_starts_as_a_motion_that_dies_down():
         HiTRSConfig(decoder_residual="place")
 
 
+def test_decoder_behind_a_pretrained_encoder_starts_as_a_new_one(tmp_path):
+    HiTRSModel(HiTRSConfig(**SMALL)).save_pretrained(tmp_path)
+    model = HiTRSForMotionPrediction.from_pretrained(tmp_path, decoder_hidden_size=24, decoder_residual="velocity")
+    assert torch.equal(model.decoder.persistence, torch.full((75,), 0.7))
+    assert not model.decoder.output.weight.any()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Encoders that look at a sequence as a whole
 
