@@ -261,13 +261,17 @@ class MotionDecoder(nn.Module):
     How large that share is (`persistence`) is learnt for every coordinate, from 0.7 on.
     """
 
+    start_persistence = 0.7
+
     def __init__(self, feature_size: int, pose_size: int, hidden_size: int, residual: str = "pose"):
         super().__init__()
-        self.sees_velocity = residual == "velocity"
+        sees_velocity = residual == "velocity"
         self.initial_state = nn.Linear(feature_size, hidden_size)
-        self.cell = nn.GRUCell(pose_size * (2 if self.sees_velocity else 1), hidden_size)
+        self.cell = nn.GRUCell(pose_size * (2 if sees_velocity else 1), hidden_size)
         self.output = nn.Linear(hidden_size, pose_size)
-        self.persistence = nn.Parameter(torch.empty(pose_size)) if self.sees_velocity else None
+        self.persistence: nn.Parameter | None = None
+        if sees_velocity:
+            self.persistence = nn.Parameter(torch.full((pose_size,), self.start_persistence))
 
     def forward(
         self, features: torch.Tensor, pose: torch.Tensor, velocity: torch.Tensor, num_frames: int
@@ -286,7 +290,7 @@ class MotionDecoder(nn.Module):
         state = torch.tanh(self.initial_state(features))
         poses = []
         for _ in range(num_frames):
-            seen = torch.cat([pose, velocity], dim=1) if self.sees_velocity else pose
+            seen = pose if self.persistence is None else torch.cat([pose, velocity], dim=1)
             state = self.cell(seen.to(state.dtype), state)
             # Poses stay in full precision: half precision rounds a place three metres away to centimetres.
             change = self.output(state).float()
@@ -322,10 +326,11 @@ class MotionPredictionHead:
         With the residual `"velocity"` the output starts at 0: what it says of every frame adds up twice.
         """
         super()._init_weights(module)  # type: ignore[misc]
-        if module is self.decoder and self.decoder.persistence is not None:
-            init.constant_(self.decoder.persistence, 0.7)
+        if module is self.decoder:
+            if self.decoder.persistence is not None:
+                init.constant_(self.decoder.persistence, self.decoder.start_persistence)
         elif module is self.decoder.output:
-            bound = 0.0 if self.decoder.sees_velocity else 0.04
+            bound = 0.04 if self.decoder.persistence is None else 0.0
             init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
         elif module is self.decoder.cell:

@@ -79,8 +79,8 @@ class StudentTeacherConfig(SegmentTransformerConfig):
         prediction_frames (`int`, defaults to 12): Frames that motion prediction gives, 400 ms at 30 frames per second.
         decoder_hidden_size (`int`, defaults to 1024): Width of the GRU of motion prediction.
         decoder_residual (`str`, defaults to `"pose"`):
-            What motion prediction gives the change of: the last `"pose"`, or the last `"velocity"`, which it then sees, too (a departure
-            from the paper, for smooth recordings such as those of motion capture).
+            What motion prediction gives the change of: the last `"pose"`, or a learnt share of the last
+            `"velocity"`, which it then sees, too (a departure from the paper, for smooth recordings such as those of motion capture).
 
     Raises:
         StrictDataclassClassValidationError: fields contradict each other; the message names field, value and remedy.
