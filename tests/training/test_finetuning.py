@@ -1,4 +1,4 @@
-"""Fine-tuning that meets a loss that is not finite, and gradients of batches of different sizes."""
+"""Fine-tuning that meets a loss that is not finite, gradients of batches of different sizes, and a head that learns first."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition
+from skeleton_transformers import HiTRSConfig, HiTRSForActionRecognition, STGCNConfig, STGCNForActionRecognition
 from skeleton_transformers.data.datasets import SkeletonCollator
 from skeleton_transformers.training.finetuning import FineTuningRecipe, FineTuningTrainer, TrainingSection
 from skeleton_transformers.training.recipes import DataSection, ModelSection, RecipeError
@@ -159,3 +159,77 @@ def test_batches_by_length_are_for_recognition():
         )
     with pytest.raises(ValueError, match="tokens_per_batch must be at least 1, got 0"):
         TrainingSection(tokens_per_batch=0)
+
+
+def make_head_first_trainer(folder, **section):
+    torch.manual_seed(0)
+    config = STGCNConfig.from_preset(
+        "tiny", num_labels=2, hidden_sizes=[4, 4], strides=[1, 2], hidden_dropout_prob=0.2
+    )
+    training = TrainingSection(epochs=2, learning_rate=1e-3, weight_decay=0.1, schedule="cosine", **section)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        num_train_epochs=4,
+        learning_rate=training.learning_rate,
+        save_strategy="steps",
+        save_steps=1,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    trainer = FineTuningTrainer(
+        model=STGCNForActionRecognition(config), args=arguments, train_dataset=Recordings(), training=training, seed=0
+    )
+    states, rates = [], []
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *args, model, optimizer, **kwargs):
+            states.append({name: value.clone() for name, value in model.state_dict().items()})
+            rates.append({group["lr"] for group in optimizer.param_groups})
+
+    trainer.add_callback(Watch())
+    return trainer, states, rates
+
+
+def test_the_head_learns_first(tmp_path):
+    """Three of eight steps: neither weights nor batch norms of the encoder move in them, and their weights do not decay."""
+    trainer, states, rates = make_head_first_trainer(tmp_path, head_steps=3, head_learning_rate=5e-3)
+    trainer.train()
+    assert len(states) == 8
+    encoder = [name for name in states[0] if name.startswith("stgcn.")]
+    head = [name for name in states[0] if not name.startswith("stgcn.")]
+    for name in encoder:
+        assert torch.equal(states[0][name], states[3][name]), name
+    assert any("running_mean" in name for name in encoder)
+    for before, after in zip(states[:3], states[1:4], strict=True):
+        assert all(not torch.equal(before[name], after[name]) for name in head)
+    trained = dict(trainer.model.named_parameters())
+    assert all(not torch.equal(states[3][name], trained[name]) for name in encoder if name in trained)
+    assert rates[:3] == [{5e-3}] * 3
+    falling = [rate for (rate,) in rates[3:]]  # the cosine of the five steps that are left
+    assert falling == pytest.approx([1e-3 * (0.5 + 0.5 * np.cos(np.pi * step / 5)) for step in range(5)])
+
+
+def test_a_head_that_learns_first_resumes_bitwise(tmp_path):
+    whole, _, _ = make_head_first_trainer(tmp_path, head_steps=3)
+    whole.train()
+    for step in (2, 4):
+        resumed, states, _ = make_head_first_trainer(tmp_path, head_steps=3)
+        resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+        assert len(states) == 8 - step
+        for name, value in whole.model.state_dict().items():
+            assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_only_a_pretrained_encoder_waits_for_its_head():
+    assert TrainingSection(head_steps=5).head_steps == 5
+    assert TrainingSection(mode="scratch", head_steps=5).head_steps == 0
+    assert TrainingSection(mode="linear", head_steps=5).head_steps == 0
+    with pytest.raises(
+        ValueError, match="head_steps must be at least 0 and head_learning_rate more than 0, got -1 and"
+    ):
+        TrainingSection(head_steps=-1)

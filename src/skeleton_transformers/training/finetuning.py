@@ -28,6 +28,10 @@ class TrainingSection:
         optimizer: `adamw`, or `sgd` with `sgd_momentum`.
         sgd_momentum: momentum of SGD.
         encoder_learning_rate: rate of the encoder, where it differs from the one of the head.
+        head_steps: with mode `finetune`, optimiser steps before all others in which the head alone learns, on an encoder in evaluation
+            mode: a head that knows nothing yet bends good features out of shape (Kumar et al., "Fine-tuning can distort pretrained
+            features and underperform out-of-distribution", ICLR 2022). The other modes have none.
+        head_learning_rate: rate of the head in these steps, the same in all of them.
         layer_decay: factor on the rate from each layer of the encoder to the one below it, 1 for none (MAMP: 0.8); for encoders with
             one stack of layers (see `layer_decay_groups`).
         max_grad_norm: norm that gradients are clipped to; 0 leaves them.
@@ -65,6 +69,8 @@ class TrainingSection:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     sgd_momentum: float = 0.9
     encoder_learning_rate: float | None = None
+    head_steps: int = 0
+    head_learning_rate: float = 1e-2
     layer_decay: float = 1.0
     schedule: Literal["finetune", "scratch", "linear", "cosine", "steps"] | None = None
     decay_epochs: list[int] = field(default_factory=list)
@@ -87,6 +93,12 @@ class TrainingSection:
         for name in ("tokens_per_batch", "recompute_from_frames"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.head_steps < 0 or not self.head_learning_rate > 0:
+            raise ValueError(
+                f"head_steps must be at least 0 and head_learning_rate more than 0, got {self.head_steps} and {self.head_learning_rate}"
+            )
+        if self.mode != "finetune":
+            self.head_steps = 0
         if self.final_learning_rate and (
             self.schedule != "cosine" or not 0 < self.final_learning_rate <= self.learning_rate
         ):
@@ -198,6 +210,11 @@ class FineTuningTrainer(Trainer):
         micro_batches = math.ceil(len(self.train_dataset) / (self.args.train_batch_size * self.args.world_size))
         return math.ceil(micro_batches / self.args.gradient_accumulation_steps)
 
+    @property
+    def trains_head_alone(self) -> bool:
+        """Whether the encoder stays as it is in the step that comes next."""
+        return self.training.mode == "linear" or self.state.global_step < self.training.head_steps
+
     def get_train_dataloader(self) -> DataLoader:
         """The batches of the recipe; those of equal numbers of frames know their process, so nobody shares them out again."""
         if self.token_batches is None:
@@ -244,7 +261,13 @@ class FineTuningTrainer(Trainer):
             schedule = training.schedule or training.mode
             epochs = training.schedule_epochs or training.epochs
 
+            head_steps = training.head_steps
+            num_training_steps -= head_steps
+
             def factor(step: int) -> float:
+                if step < head_steps:
+                    return training.head_learning_rate / training.learning_rate
+                step -= head_steps
                 if schedule == "cosine":
                     warmup = training.warmup_epochs / epochs * num_training_steps
                     if step < warmup:
@@ -267,6 +290,10 @@ class FineTuningTrainer(Trainer):
             FloatingPointError: the loss is not finite. `transformers` would go on, with weights that are lost.
         """
         loss = super().training_step(*args, **kwargs)
+        if self.training.head_steps and self.trains_head_alone:
+            # Without a gradient the optimiser passes over a parameter, with its moments and its weight decay.
+            for parameter in self.accelerator.unwrap_model(self.model).base_model.parameters():
+                parameter.grad = None
         if not loss.isfinite():
             raise FloatingPointError(
                 f"the loss of optimiser step {self.state.global_step} is not finite ({float(loss)}). Look at the recordings "
@@ -276,9 +303,9 @@ class FineTuningTrainer(Trainer):
         return loss
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss of the model, in batches of different sizes with the weight that every sequence counts the same by; with mode
-        `linear` on features without dropout."""
-        if self.training.mode == "linear":
+        """The loss of the model, in batches of different sizes with the weight that every sequence counts the same by; where the head
+        learns alone, on features without dropout."""
+        if self.trains_head_alone:
             # The training loop has just switched dropout on, but the features of a probe are fixed. A head may have a batch norm.
             self.accelerator.unwrap_model(model).base_model.eval()
         loss = super().compute_loss(model, inputs, *args, **kwargs)

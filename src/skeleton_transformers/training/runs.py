@@ -144,6 +144,7 @@ def fine_tune(recipe: FineTuningRecipe, resume: bool = False, callbacks: Sequenc
         callbacks=list(callbacks),
     )
     epochs = max(training.epochs, math.ceil(training.min_steps / trainer.steps_per_epoch))
+    epochs += math.ceil(training.head_steps / trainer.steps_per_epoch)
     arguments.num_train_epochs = epochs
     arguments.eval_steps = max(1, training.eval_every * trainer.steps_per_epoch)
     arguments.save_steps = max(1, training.checkpoint_every * trainer.steps_per_epoch)
