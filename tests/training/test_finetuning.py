@@ -31,20 +31,24 @@ class Recordings(Dataset):
         return {"keypoints": keypoints, "labels": torch.tensor(index % 2)}
 
 
-def make_trainer(folder, recordings):
-    torch.manual_seed(0)
-    model = HiTRSForActionRecognition(HiTRSConfig.from_preset("tiny", num_labels=2, num_layers=1))
-    arguments = TrainingArguments(
+def make_arguments(folder, **options):
+    """Arguments of the training loop on the CPU, which reports nothing."""
+    return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=2,
-        num_train_epochs=1,
-        save_strategy="steps",
-        save_steps=1,
         use_cpu=True,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
+        **options,
+    )
+
+
+def make_trainer(folder, recordings):
+    torch.manual_seed(0)
+    model = HiTRSForActionRecognition(HiTRSConfig.from_preset("tiny", num_labels=2, num_layers=1))
+    arguments = make_arguments(
+        folder, per_device_train_batch_size=2, num_train_epochs=1, save_strategy="steps", save_steps=1
     )
     return FineTuningTrainer(
         model=model, args=arguments, train_dataset=recordings, training=TrainingSection(epochs=1), seed=0
@@ -87,21 +91,15 @@ def make_length_trainer(folder, training, dropout=0.0, **arguments):
     torch.manual_seed(0)
     config = HiTRSConfig.from_preset("tiny", num_labels=3, num_layers=1, hidden_dropout_prob=dropout)
     options = {
-        "output_dir": str(folder),
         "per_device_train_batch_size": training.batch_size,
         "gradient_accumulation_steps": 2,
         "num_train_epochs": training.epochs,
         "learning_rate": training.learning_rate,
         "save_strategy": "no",
-        "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "label_names": ["labels"],
     }
     return FineTuningTrainer(
         model=HiTRSForActionRecognition(config),
-        args=TrainingArguments(**{**options, **arguments}),
+        args=make_arguments(folder, **{**options, **arguments}),
         train_dataset=Lengths([9, 9, 10, 12, 13, 15, 17, 18, 21, 25, 30, 45]),
         data_collator=SkeletonCollator(),
         training=training,
@@ -167,19 +165,14 @@ def make_head_first_trainer(folder, **section):
         "tiny", num_labels=2, hidden_sizes=[4, 4], strides=[1, 2], hidden_dropout_prob=0.2
     )
     training = TrainingSection(epochs=2, learning_rate=1e-3, weight_decay=0.1, schedule="cosine", **section)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
+    arguments = make_arguments(
+        folder,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,
         num_train_epochs=4,
         learning_rate=training.learning_rate,
         save_strategy="steps",
         save_steps=1,
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
     )
     trainer = FineTuningTrainer(
         model=STGCNForActionRecognition(config), args=arguments, train_dataset=Recordings(), training=training, seed=0

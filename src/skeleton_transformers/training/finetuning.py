@@ -45,8 +45,8 @@ class TrainingSection:
         decay_epochs: see `schedule`.
         schedule_epochs: epochs that the factors of the schedule are spread over, default `epochs`. A run of 35 epochs with
             `schedule_epochs: 70` passes through all factors of the published recipe, twice as fast.
-        min_steps: least number of optimiser steps: few labels make short epochs, so `epochs` is raised until there are that many,
-            and the schedule is stretched with it.
+        min_steps: least number of optimiser steps beside `head_steps`: few labels make short epochs, so `epochs` is raised until there
+            are that many, and the schedule is stretched with it.
         warmup_epochs: epochs over which `cosine` rises linearly from 0.
         final_learning_rate: where `cosine` ends.
         label_smoothing: weight of the uniform distribution in the target.
