@@ -290,7 +290,7 @@ class FineTuningTrainer(Trainer):
             FloatingPointError: the loss is not finite. `transformers` would go on, with weights that are lost.
         """
         loss = super().training_step(*args, **kwargs)
-        if self.training.head_steps and self.trains_head_alone:
+        if self.trains_head_alone:
             # Without a gradient the optimiser passes over a parameter, with its moments and its weight decay.
             for parameter in self.accelerator.unwrap_model(self.model).base_model.parameters():
                 parameter.grad = None
